@@ -1,0 +1,23 @@
+"""What all scripts share: errors as one sentence, and a help text that keeps its line breaks."""
+
+import os
+import sys
+from collections.abc import Callable
+
+USAGE_ERROR_STATUS = 2
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main` and end the process with status 2 and one sentence when the user's input was at fault.
+
+    `ValueError` and `OSError` (missing files, full disks) are the package's way to report input that does not fit.
+    Set `HF_VIDMODELS_TRACEBACK=1` to see where they came from; any other exception always shows its traceback.
+    """
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        if os.environ.get("HF_VIDMODELS_TRACEBACK") == "1":
+            raise
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(USAGE_ERROR_STATUS)

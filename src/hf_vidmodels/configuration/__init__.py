@@ -1,0 +1,1 @@
+"""Configuration classes, one module per method."""

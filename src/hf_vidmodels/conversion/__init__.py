@@ -1,0 +1,1 @@
+"""Official checkpoints to ours, one module per method."""

@@ -1,0 +1,1 @@
+"""Decoding, corpora, embedded corpora and feature files."""

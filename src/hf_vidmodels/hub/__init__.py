@@ -1,0 +1,1 @@
+"""What makes a folder a good Hub repository: code, card, upload."""

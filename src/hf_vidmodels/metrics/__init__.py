@@ -1,0 +1,1 @@
+"""Metrics as plain vectorised functions, each with a thin evaluate.Metric."""

@@ -1,0 +1,1 @@
+"""Model classes, one module per method, over shared backbones, layers and ops."""

@@ -1,0 +1,1 @@
+"""Networks that several methods use as a sub-model."""

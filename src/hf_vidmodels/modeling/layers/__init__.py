@@ -1,0 +1,1 @@
+"""Network parts with a name of their own."""

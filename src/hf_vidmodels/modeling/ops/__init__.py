@@ -1,0 +1,1 @@
+"""Pure tensor functions: geometry, suppression, pooling."""

@@ -1,0 +1,1 @@
+"""transformers pipelines for the tasks that have none."""

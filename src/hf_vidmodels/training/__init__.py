@@ -1,0 +1,1 @@
+"""The training loop, its arguments and the recipe contract."""

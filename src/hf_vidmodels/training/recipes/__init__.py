@@ -1,0 +1,1 @@
+"""One recipe class per method, and its YAML files."""
