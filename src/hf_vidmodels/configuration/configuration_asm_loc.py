@@ -44,9 +44,9 @@ ACTIVITYNET_TEST_STAGES = [
 ]
 ACTIVITYNET_PSEUDO_STAGES = [_localization_stage("cas", _threshold_range(0.1, 0.005, 41), 0.7, 0.3, 0.15, 0.0)]
 
-# Accumulated in float64 as the official evaluator does (the third value is 0.30000000000000004).
-THUMOS_TIOU_THRESHOLDS = _threshold_range(0.1, 0.1, 9)
-ACTIVITYNET_TIOU_THRESHOLDS = _threshold_range(0.5, 0.05, 10)
+# The official evaluators step by the rounded difference of the first two values; comparisons use the same doubles.
+THUMOS_TIOU_THRESHOLDS = _threshold_range(0.1, (0.1 + 0.1) - 0.1, 9)
+ACTIVITYNET_TIOU_THRESHOLDS = _threshold_range(0.5, (0.5 + 0.05) - 0.5, 10)
 
 STAGE_FIELDS = ("source", "thresholds", "cas_weight", "attention_weight", "outer_ratio", "class_score_weight")
 
