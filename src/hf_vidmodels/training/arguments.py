@@ -1,0 +1,347 @@
+"""The arguments of a training run: one dataclass, whose field descriptions are the help text of `scripts/train.py`.
+
+Names and meanings follow `transformers.TrainingArguments` where that has the same thing. A method derives its own
+dataclass and adds its fields with `argument`.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+TRACKERS = ("tensorboard", "trackio", "wandb")
+
+
+def argument(default: Any, help: str, *, group: str | None = None, changes_result: bool = True) -> Any:
+    """Declare a field of an arguments dataclass.
+
+    Args:
+        default: its default; a list is copied for every instance.
+        help: what it does, its unit and its effect, for somebody who reads `--help`.
+        group: title in the help text; None for the fields of a method, which get a title of their own.
+        changes_result: whether the trained weights depend on it; a resumed run must not change such a field.
+    """
+    metadata = {"help": help, "group": group, "changes_result": changes_result}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+_RUN, _DATA, _LENGTH, _OPTIMISATION = "run", "data", "length and precision", "optimisation"
+_EVALUATION, _CHECKPOINTS, _LOGGING, _HUB = "evaluation", "checkpoints", "logging", "sharing on the Hub"
+
+
+@dataclass
+class TrainingArguments:
+    """What every recipe takes; `--help` shows the same descriptions.
+
+    Raises:
+        ValueError: on construction, when a value is out of range or two fields contradict each other.
+    """
+
+    recipe: str = argument(
+        "",
+        "Recipe to train: a name such as asm_loc/embedded, or the path of a YAML file that holds any of the fields "
+        "listed here. What is given on the command line wins over the file.",
+        group=_RUN,
+        changes_result=False,
+    )
+    output_dir: str = argument(
+        "",
+        "Folder of the run, made when missing. In the end it is a complete Hub repository: weights, configuration, "
+        "processor, model card, metrics, loss curve. It must be empty, unless one of the next two options is given.",
+        group=_RUN,
+        changes_result=False,
+    )
+    overwrite_output_dir: bool = argument(
+        False,
+        "Delete what an earlier run left in output_dir (its checkpoints included) and start afresh. Files that no run "
+        "writes are kept.",
+        group=_RUN,
+        changes_result=False,
+    )
+    resume_from_checkpoint: str | None = argument(
+        None,
+        "Go on from a checkpoint: its folder, or 'last' for the newest complete one in output_dir (from the beginning "
+        "when there is none yet, so that a job which may be killed can always pass it). The final weights are those "
+        "of a run that was never interrupted.",
+        group=_RUN,
+        changes_result=False,
+    )
+    seed: int = argument(
+        42,
+        "Seed of everything random. Equal seeds, arguments and number of processes give equal weights, whatever the "
+        "number of workers and however often the run was interrupted.",
+        group=_RUN,
+    )
+    full_determinism: bool = argument(
+        False,
+        "Allow only operations that repeat bit by bit on a GPU (slower; an operation without such a form is an "
+        "error). On a CPU runs repeat without it.",
+        group=_RUN,
+    )
+
+    dataset_name: str = argument(
+        "",
+        "Corpus: an embedded one (embedded/untrimmed), a published layout (thumos14, activitynet, ...; with "
+        "data_dir), a Hub data set, or a folder of your own. scripts/check_dataset.py tells whether it fits.",
+        group=_DATA,
+    )
+    data_dir: str | None = argument(
+        None,
+        "Folder of the corpus's files, for corpora that are not downloaded or generated.",
+        group=_DATA,
+        changes_result=False,
+    )
+    per_device_train_batch_size: int = argument(
+        8, "Samples in a training batch of one process. The learning rate is never scaled with it.", group=_DATA
+    )
+    per_device_eval_batch_size: int = argument(
+        8, "Samples in an evaluation batch of one process.", group=_DATA, changes_result=False
+    )
+    dataloader_num_workers: int = argument(
+        0,
+        "Processes that load data for each training process; 0 loads in the training process itself. Has no effect on "
+        "the result.",
+        group=_DATA,
+        changes_result=False,
+    )
+    dataloader_drop_last: bool = argument(
+        False, "Leave out the last batch of an epoch when it is smaller than the others.", group=_DATA
+    )
+
+    num_train_epochs: int = argument(
+        10,
+        "Times the training data are visited. Recipes of several stages say below how they share it out.",
+        group=_LENGTH,
+    )
+    max_steps: int = argument(
+        -1,
+        "Stop every stage after this many optimiser steps at the latest, for a quick trial; the schedule is squeezed "
+        "into them. -1: no limit.",
+        group=_LENGTH,
+    )
+    gradient_accumulation_steps: int = argument(
+        1,
+        "Batches whose gradients are averaged before one optimiser step, to train with a batch that does not fit into "
+        "memory.",
+        group=_LENGTH,
+    )
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = argument(
+        None,
+        "Arithmetic of the forward pass. Not given: what accelerate launch was told. fp16 needs a GPU.",
+        group=_LENGTH,
+    )
+
+    optim: Literal["adamw", "adam", "sgd"] = argument(
+        "adamw",
+        "Optimiser. adamw decays the weights apart from the gradient, adam adds the decay to the gradient (L2), sgd "
+        "has momentum.",
+        group=_OPTIMISATION,
+    )
+    learning_rate: float = argument(1e-4, "Peak learning rate.", group=_OPTIMISATION)
+    weight_decay: float = argument(0.0, "Weight decay of all parameter groups that set none.", group=_OPTIMISATION)
+    adam_beta1: float = argument(0.9, "Adam's decay of the gradient's mean.", group=_OPTIMISATION)
+    adam_beta2: float = argument(0.999, "Adam's decay of the squared gradient's mean.", group=_OPTIMISATION)
+    adam_epsilon: float = argument(1e-8, "Adam's guard against division by zero.", group=_OPTIMISATION)
+    sgd_momentum: float = argument(0.9, "Momentum of sgd.", group=_OPTIMISATION)
+    sgd_nesterov: bool = argument(False, "Use Nesterov's momentum with sgd.", group=_OPTIMISATION)
+    max_grad_norm: float = argument(
+        0.0, "Scale gradients down to this norm over all parameters; 0: do not clip.", group=_OPTIMISATION
+    )
+    lr_scheduler_type: Literal[
+        "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
+    ] = argument(
+        "constant",
+        "Course of the learning rate over the steps of a stage. All but constant may begin with a warm-up.",
+        group=_OPTIMISATION,
+    )
+    warmup_ratio: float = argument(
+        0.0, "Share of a stage's steps in which the rate rises from 0 to its peak.", group=_OPTIMISATION
+    )
+    warmup_steps: int = argument(0, "The same as a number of steps; give one of the two.", group=_OPTIMISATION)
+    min_lr_rate: float = argument(
+        0.0, "Final rate of cosine_with_min_lr, as a fraction of the peak.", group=_OPTIMISATION
+    )
+    ema_decay: float | None = argument(
+        None,
+        "Keep an exponential moving average of the weights with this decay (such as 0.999), and evaluate and save the "
+        "average instead of the last weights. Not given: no average.",
+        group=_OPTIMISATION,
+    )
+
+    eval_strategy: Literal["no", "end", "epoch"] = argument(
+        "end",
+        "When to evaluate: never (then there is no card with results), at the end of the run, or also after epochs.",
+        group=_EVALUATION,
+    )
+    eval_epochs: int = argument(
+        1, "With eval_strategy epoch: evaluate after every so many epochs of a stage.", group=_EVALUATION
+    )
+    load_best_model_at_end: bool = argument(
+        False,
+        "Save the weights of the best evaluation in the last stage instead of the last ones. Honest only when the "
+        "evaluation data are not the test data; therefore off.",
+        group=_EVALUATION,
+    )
+
+    save_strategy: Literal["no", "epoch", "steps"] = argument(
+        "epoch",
+        "When to write resumable checkpoints into output_dir/checkpoints, besides the end of each stage. no: never.",
+        group=_CHECKPOINTS,
+        changes_result=False,
+    )
+    save_epochs: int = argument(
+        1,
+        "With save_strategy epoch: after every so many epochs of a stage.",
+        group=_CHECKPOINTS,
+        changes_result=False,
+    )
+    save_steps: int = argument(
+        0,
+        "With save_strategy steps: after every so many optimiser steps of a stage.",
+        group=_CHECKPOINTS,
+        changes_result=False,
+    )
+    save_total_limit: int | None = argument(
+        2,
+        "Checkpoints to keep; older ones are deleted. The best weights (load_best_model_at_end) do not count. none: "
+        "keep all.",
+        group=_CHECKPOINTS,
+        changes_result=False,
+    )
+
+    logging_steps: int = argument(
+        10,
+        "Optimiser steps between two lines of training_log.jsonl, which hold means over these steps. A loss that is "
+        "not a number is noticed here.",
+        group=_LOGGING,
+        changes_result=False,
+    )
+    report_to: list[str] = argument(
+        [],
+        "Trackers that get the same numbers: any of tensorboard, trackio, wandb (none: no tracker). Tensorboard files "
+        "lie in output_dir/runs.",
+        group=_LOGGING,
+        changes_result=False,
+    )
+    run_name: str | None = argument(
+        None, "Name of the run in trackers; by default that of output_dir.", group=_LOGGING, changes_result=False
+    )
+    disable_tqdm: bool = argument(False, "Show no progress bar.", group=_LOGGING, changes_result=False)
+
+    push_to_hub: bool = argument(
+        False,
+        "Upload the finished folder (without checkpoints). Log in before with `hf auth login` or set HF_TOKEN; a "
+        "token is never an argument, so that it is never written down.",
+        group=_HUB,
+        changes_result=False,
+    )
+    hub_model_id: str | None = argument(
+        None, "Repository to upload to, such as your-name/asm-loc-digits.", group=_HUB, changes_result=False
+    )
+    hub_private_repo: bool = argument(
+        False, "Make that repository private when it is made.", group=_HUB, changes_result=False
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges and contradictions."""
+        self.report_to = [name for name in self.report_to if name != "none"]
+        self.check_ranges()
+        self.check_contradictions()
+
+    def check_ranges(self) -> None:
+        """Raise ValueError for a number outside its range or an unknown tracker; methods extend it."""
+        for name in (
+            "num_train_epochs",
+            "per_device_train_batch_size",
+            "per_device_eval_batch_size",
+            "gradient_accumulation_steps",
+            "eval_epochs",
+            "save_epochs",
+            "logging_steps",
+        ):
+            self.require(getattr(self, name) >= 1, name, "must be at least 1")
+        for name in (
+            "seed",
+            "dataloader_num_workers",
+            "learning_rate",
+            "weight_decay",
+            "max_grad_norm",
+            "warmup_steps",
+            "save_steps",
+        ):
+            self.require(getattr(self, name) >= 0, name, "must not be negative")
+        for name in ("adam_beta1", "adam_beta2", "sgd_momentum", "min_lr_rate"):
+            self.require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
+        self.require(self.adam_epsilon > 0, "adam_epsilon", "must be positive")
+        self.require(0 <= self.warmup_ratio <= 1, "warmup_ratio", "must be in [0, 1]")
+        self.require(
+            self.max_steps == -1 or self.max_steps >= 1, "max_steps", "must be at least 1, or -1 for no limit"
+        )
+        self.require(self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", "must be between 0 and 1")
+        self.require(
+            self.save_total_limit is None or self.save_total_limit >= 1,
+            "save_total_limit",
+            "must be at least 1, or none",
+        )
+        for tracker in self.report_to:
+            self.require(tracker in TRACKERS, "report_to", f"knows {', '.join(TRACKERS)} and none")
+
+    def check_contradictions(self) -> None:
+        """Raise ValueError for fields that exclude or need each other; methods extend it."""
+        warms_up = bool(self.warmup_ratio or self.warmup_steps)
+        for wrong, sentence in (
+            (
+                self.resume_from_checkpoint and self.overwrite_output_dir,
+                "resume_from_checkpoint and overwrite_output_dir exclude each other: go on, or start afresh.",
+            ),
+            (self.warmup_ratio and self.warmup_steps, "warmup_ratio and warmup_steps exclude each other: give one."),
+            (
+                warms_up and self.lr_scheduler_type == "constant",
+                "warmup_ratio and warmup_steps contradict lr_scheduler_type constant: choose constant_with_warmup.",
+            ),
+            (
+                bool(self.min_lr_rate) != (self.lr_scheduler_type == "cosine_with_min_lr"),
+                "min_lr_rate and lr_scheduler_type cosine_with_min_lr need each other: give both or neither.",
+            ),
+            (
+                self.sgd_nesterov and (self.optim != "sgd" or self.sgd_momentum == 0),
+                "sgd_nesterov needs optim sgd with sgd_momentum above 0.",
+            ),
+            (
+                self.eval_epochs != 1 and self.eval_strategy != "epoch",
+                f"eval_epochs {self.eval_epochs} needs eval_strategy epoch, not {self.eval_strategy}.",
+            ),
+            (
+                self.load_best_model_at_end and self.eval_strategy != "epoch",
+                f"load_best_model_at_end needs eval_strategy epoch, not {self.eval_strategy}.",
+            ),
+            (
+                bool(self.save_steps) != (self.save_strategy == "steps"),
+                "save_steps and save_strategy steps need each other: give both or neither.",
+            ),
+            (
+                self.save_epochs != 1 and self.save_strategy != "epoch",
+                f"save_epochs {self.save_epochs} needs save_strategy epoch, not {self.save_strategy}.",
+            ),
+            (
+                self.push_to_hub and not self.hub_model_id,
+                "push_to_hub needs hub_model_id, the repository to upload to.",
+            ),
+            (
+                (self.hub_model_id or self.hub_private_repo) and not self.push_to_hub,
+                "hub_model_id and hub_private_repo need push_to_hub, or nothing would be uploaded.",
+            ),
+        ):
+            if wrong:
+                raise ValueError(sentence)
+
+    def require(self, holds: bool, name: str, rule: str) -> None:
+        """Raise ValueError saying that field `name` breaks `rule`, with its value, unless the rule holds."""
+        if not holds:
+            raise ValueError(f"{name} {rule}, but it is {getattr(self, name)!r}.")
+
+    def result_fields(self) -> dict[str, Any]:
+        """Return the fields that the trained weights depend on, by name."""
+        return {
+            item.name: getattr(self, item.name) for item in fields(self) if item.metadata.get("changes_result", True)
+        }

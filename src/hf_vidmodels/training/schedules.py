@@ -1,0 +1,50 @@
+"""Optimizers and learning-rate schedules as the arguments describe them."""
+
+import math
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_scheduler
+
+from .arguments import TrainingArguments
+
+
+def build_optimizer(groups: list[dict[str, Any]], args: TrainingArguments) -> Optimizer:
+    """Return the optimizer that `args.optim` names over parameter groups, which may override rate and decay.
+
+    Raises:
+        ValueError: when the groups hold no parameter.
+    """
+    if not any(group["params"] for group in groups):
+        raise ValueError("Nothing to train: no parameter of this stage requires gradients.")
+    if args.optim == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=args.learning_rate,
+            momentum=args.sgd_momentum,
+            weight_decay=args.weight_decay,
+            nesterov=args.sgd_nesterov,
+        )
+    adam = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[args.optim]
+    return adam(
+        groups,
+        lr=args.learning_rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_epsilon,
+        weight_decay=args.weight_decay,
+    )
+
+
+def build_scheduler(optimizer: Optimizer, args: TrainingArguments, total_steps: int) -> LRScheduler:
+    """Return the schedule of `args.lr_scheduler_type` over `total_steps` optimiser steps, warm-up included."""
+    warmup_steps = args.warmup_steps or math.ceil(args.warmup_ratio * total_steps)
+    specific = {"min_lr_rate": args.min_lr_rate} if args.lr_scheduler_type == "cosine_with_min_lr" else None
+    return get_scheduler(
+        args.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=warmup_steps,
+        num_training_steps=total_steps,
+        scheduler_specific_kwargs=specific,
+    )
