@@ -224,7 +224,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         self._check_features(input_features, attention_mask)
         if step > 0:
             proposal_boxes, num_proposals = self._checked_proposals(
-                step, proposal_boxes, num_proposals, input_features
+                step, proposal_boxes, num_proposals, len(input_features)
             )
         output = self.steps[step](input_features, attention_mask, proposal_boxes, num_proposals)
         if labels is not None:

@@ -1,0 +1,37 @@
+# Everything here sets itself up: the only things needed beforehand are Python 3.10 to 3.13 with venv, and make.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin
+# One install per change of the dependencies, for tests and demo alike.
+READY = $(VENV)/.installed
+
+.PHONY: help test lint demo claims clean
+
+help:
+	@echo "make demo    train, score, draw, save and reload ASM-Loc on the embedded corpus (about 5 minutes)"
+	@echo "make test    run all tests with coverage"
+	@echo "make lint    check format and lint"
+	@echo "make claims  repeat the claims and speed measurements of benchmarks/"
+	@echo "make clean   remove the environment and the demo's output"
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+test: $(READY)
+	$(RUN)/python -m pytest --cov --cov-report=term
+
+lint: $(READY)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+demo: $(READY)
+	PATH="$(abspath $(RUN)):$$PATH" bash scripts/demo.sh
+
+claims: $(READY)
+	$(RUN)/python benchmarks/speed_asm_loc.py
+	$(RUN)/python benchmarks/claims_asm_loc.py
+
+clean:
+	rm -rf $(VENV) runs
