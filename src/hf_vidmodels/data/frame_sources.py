@@ -1,0 +1,121 @@
+"""Videos that are not coded streams: arrays of frames and folders of numbered pictures.
+
+Like `VideoFile` of `video_files.py`, each source has a `name` for messages, `num_frames`, `metadata()`,
+`frame_times()` and `read(indices, backend)`, so that `decoding.py` treats all of them alike.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .video_metadata import UnreadableVideoError, VideoMetadata
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+class ArrayFrames:
+    """Frames that are in memory already.
+
+    Args:
+        frames: uint8 (T, H, W, 3) numpy array or torch tensor, or a sequence of T pictures (H, W, 3).
+
+    Raises:
+        ValueError: any other shape or type of number.
+    """
+
+    name = "the array of frames"
+
+    def __init__(self, frames: Any):
+        if isinstance(frames, Sequence):
+            pictures = [np.asarray(frame) for frame in frames]
+            if len({picture.shape for picture in pictures}) > 1:
+                shapes = sorted({picture.shape for picture in pictures})
+                raise ValueError(f"the frames of a list must have one size, got {shapes[0]} and {shapes[-1]}")
+            frames = np.stack(pictures) if pictures else np.empty((0, 0, 0, 3), np.uint8)
+        elif hasattr(frames, "detach"):
+            frames = frames.detach().cpu().numpy()
+        if frames.ndim != 4 or frames.shape[-1] != 3:
+            raise ValueError(
+                f"frames in memory must have the shape (T, H, W, 3), got {tuple(frames.shape)}; "
+                "move the colour axis to the end, or repeat a grey channel three times"
+            )
+        if frames.dtype != np.uint8:
+            raise ValueError(f"frames in memory must be uint8 values 0 to 255, got {frames.dtype}")
+        if len(frames) == 0:
+            raise UnreadableVideoError(f"{self.name} holds no frames")
+        self._frames = frames
+        self.num_frames = len(frames)
+
+    def metadata(self) -> VideoMetadata:
+        """Size; timing is NaN."""
+        return VideoMetadata(self.num_frames, math.nan, math.nan, *self._frames.shape[1:3])
+
+    def frame_times(self) -> None:
+        """Frames in memory have no times."""
+        return None
+
+    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+        """Yield the frames of `indices`."""
+        yield from (self._frames[index] for index in indices)
+
+
+class FolderFrames:
+    """A folder of numbered pictures, one a frame.
+
+    The last number in a file's name orders it, so `img_2.jpg` comes before `img_10.jpg`; numbers may start anywhere
+    and have gaps. Files that are no pictures are passed over.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        UnreadableVideoError: no picture in it.
+        ValueError: a picture without a number, or two with the same.
+    """
+
+    def __init__(self, folder: Path):
+        self.name = str(folder)
+        numbered: dict[int, Path] = {}
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith("."):
+                continue
+            numbers = re.findall(r"\d+", path.stem)
+            if not numbers:
+                raise ValueError(f"{path} has no number in its name; frames of a folder are ordered by their numbers")
+            number = int(numbers[-1])
+            if number in numbered:
+                raise ValueError(f"{numbered[number]} and {path.name} have the same frame number {number}")
+            numbered[number] = path
+        if not numbered:
+            raise UnreadableVideoError(
+                f"{folder} holds no frames; expected numbered pictures such as 00001.jpg "
+                f"(suffixes: {', '.join(sorted(PICTURE_SUFFIXES))})"
+            )
+        self._paths = [numbered[number] for number in sorted(numbered)]
+        self.num_frames = len(self._paths)
+
+    def metadata(self) -> VideoMetadata:
+        """Size of the first picture; timing is NaN."""
+        height, width, _ = self._open(0).shape
+        return VideoMetadata(self.num_frames, math.nan, math.nan, height, width)
+
+    def frame_times(self) -> None:
+        """Pictures in a folder have no times."""
+        return None
+
+    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+        """Yield the pictures of `indices` as uint8 (H, W, 3)."""
+        yield from (self._open(int(index)) for index in indices)
+
+    def _open(self, index: int) -> np.ndarray:
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(self._paths[index]) as picture:
+                return np.asarray(picture.convert("RGB"))
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise UnreadableVideoError(f"frame {self._paths[index]} cannot be read as a picture: {error}") from error
