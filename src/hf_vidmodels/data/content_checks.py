@@ -1,0 +1,373 @@
+"""Checks of what stands in a corpus' columns: ids, classes, times and boxes, vectorised over the Arrow columns.
+
+Every kind of problem becomes one sentence per split that counts the offending rows, names the first few and says what
+to do. `contracts.py` checks before that the columns are there and have the right types.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+NUM_NAMED = 5
+# Published durations are rounded and a last frame lasts a while: ends up to this much later are not worth a word.
+DURATION_TOLERANCE = 0.5
+TRAIN_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding about a corpus.
+
+    Attributes:
+        severity: `"error"` (the corpus must not be used) or `"warning"`.
+        sentence: what was found, where, and the way out.
+    """
+
+    severity: str
+    sentence: str
+
+
+def name_some(names: Iterable[Any], limit: int = NUM_NAMED) -> str:
+    """Join distinct `names`, those after the first `limit` only counted: `a, b, c and 7 more`."""
+    distinct = list(dict.fromkeys(str(name) for name in names))
+    shown = ", ".join(distinct[:limit])
+    return shown if len(distinct) <= limit else f"{shown} and {len(distinct) - limit} more"
+
+
+def find_content_problems(
+    splits: Mapping[str, "Dataset"], task: str, *, allow_out_of_duration: bool = False
+) -> list[Problem]:
+    """Check the contents of all splits, whose columns are known to fit `task`.
+
+    Args:
+        splits: data sets by split name; the name is empty for a lone data set.
+        task: a key of `contracts.TASKS`.
+        allow_out_of_duration: report segments beyond the end of their video as a warning, not as an error.
+    """
+    check = _TASK_CHECKS[task]
+    problems = []
+    for name, dataset in splits.items():
+        where = f"split {name!r}" if name else "the corpus"
+        if dataset.num_rows == 0:
+            problems.append(Problem("error", f"{where} is empty; give it at least one example or leave it out"))
+            continue
+        report = _SplitReport(where, name in ("", TRAIN_SPLIT), dataset, problems)
+        check(report, allow_out_of_duration) if check is _check_temporal_localization else check(report)
+    problems += _compare_splits({name: dataset for name, dataset in splits.items() if dataset.num_rows})
+    return problems
+
+
+class _SplitReport:
+    """The columns of one split as Arrow arrays, and the list that its problems go to."""
+
+    def __init__(self, where: str, is_train: bool, dataset: "Dataset", problems: list[Problem]) -> None:
+        self.where = where
+        self.is_train = is_train
+        self.features = dataset.features
+        self.names_of_rows = _row_names(dataset)
+        self._dataset = dataset
+        self._problems = problems
+
+    def column(self, name: str) -> "pa.Array":
+        """The column as one Arrow array; pictures and videos are never asked for."""
+        return _arrow_column(self._dataset, name)
+
+    def has(self, name: str) -> bool:
+        return name in self.features
+
+    def add(self, severity: str, found: str, names: Iterable[Any], way_out: str) -> None:
+        self._problems.append(Problem(severity, f"{self.where}: {found} ({name_some(names)}); {way_out}"))
+
+    def add_rows(self, severity: str, rows: np.ndarray, what: str, way_out: str) -> None:
+        """Report the rows of a boolean mask or of an index array, if any."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if len(rows):
+            names = self.names_of_rows[rows]
+            self.add(severity, f"{len(set(names))} {what}", names, way_out)
+
+
+def _arrow_column(dataset: "Dataset", name: str) -> "pa.Array":
+    return dataset.select_columns([name]).with_format("arrow")[:][name].combine_chunks()
+
+
+def _row_names(dataset: "Dataset") -> np.ndarray:
+    """What a person calls the rows: their id, or `row 3`."""
+    for name in ("video_id", "image_id"):
+        if name in dataset.features:
+            ids = _arrow_column(dataset, name).to_pylist()
+            return np.array(
+                [f"row {row}" if id in (None, "") else str(id) for row, id in enumerate(ids)], dtype=object
+            )
+    return np.array([f"row {row}" for row in range(dataset.num_rows)], dtype=object)
+
+
+def _flatten(lists: "pa.Array") -> tuple["pa.Array", np.ndarray]:
+    """Give the values of a list column and the row that each of them stands in."""
+    import pyarrow.compute as pc
+
+    return pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+
+
+def _lengths(lists: "pa.Array") -> np.ndarray:
+    import pyarrow.compute as pc
+
+    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+
+
+def _numbers(values: "pa.Array") -> np.ndarray:
+    """Give float64 values with NaN for null."""
+    import pyarrow as pa
+
+    return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _field(structs: "pa.Array", name: str) -> "pa.Array":
+    import pyarrow.compute as pc
+
+    return pc.struct_field(structs, name)
+
+
+def _check_ids(report: _SplitReport, column: str) -> None:
+    ids = report.column(column).to_pylist()
+    report.add_rows(
+        "error",
+        np.array([id is None or id == "" for id in ids]),
+        f"rows have no {column}",
+        f"give every row a {column} of its own",
+    )
+    _, first, counts = np.unique(report.names_of_rows.astype(str), return_index=True, return_counts=True)
+    report.add_rows(
+        "error",
+        np.sort(first[counts > 1]),
+        f"{column}s occur more than once",
+        "merge or remove the repeated rows",
+    )
+
+
+def _check_classes(report: _SplitReport, ids: "pa.Array", rows: np.ndarray, class_label: Any, column: str) -> None:
+    """Report class ids outside the list of classes; a null must have been allowed or dropped by the caller."""
+    values = _numbers(ids)
+    outside = ~((values >= 0) & (values < class_label.num_classes))
+    if outside.any():
+        found = sorted({"null" if np.isnan(value) else f"{value:g}" for value in values[outside]})
+        report.add_rows(
+            "error",
+            rows[outside],
+            f"rows have an unknown class in {column!r}: {name_some(found)}",
+            f"class ids go from 0 to {class_label.num_classes - 1}",
+        )
+
+
+def _check_positive(report: _SplitReport, column: str, *, null_allowed: bool) -> np.ndarray:
+    """Report values that are not positive finite numbers; give the values."""
+    values = report.column(column)
+    numbers = _numbers(values)
+    wrong = ~(np.isfinite(numbers) & (numbers > 0))
+    if null_allowed:
+        wrong &= values.is_valid().to_numpy(zero_copy_only=False)
+    shown = name_some(f"{number:g}" for number in numbers[wrong])
+    report.add_rows(
+        "error", wrong, f"rows have no usable {column} (found: {shown})", f"{column} must be a positive number"
+    )
+    return numbers
+
+
+def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, column: str, convention: str) -> None:
+    """Check boxes `(N, 4)` given as an Arrow list array; `convention` is `xywh`, `xyxy` or `relative xyxy`."""
+    wrong_length = _lengths(boxes) != 4
+    report.add_rows(
+        "error",
+        rows[wrong_length],
+        f"rows have a {column} without exactly 4 numbers",
+        f"write {column} as {convention}",
+    )
+    if wrong_length.any() or len(boxes) == 0:
+        return
+    corners = _numbers(_flatten(boxes)[0]).reshape(-1, 4)
+    not_finite = ~np.isfinite(corners).all(axis=1)
+    report.add_rows("error", rows[not_finite], f"rows have NaN or infinite numbers in {column}", "correct the boxes")
+    sides = corners[:, 2:] if convention == "xywh" else corners[:, 2:] - corners[:, :2]
+    report.add_rows(
+        "error",
+        rows[~not_finite & (sides <= 0).any(axis=1)],
+        f"rows have a {column} of no width or height",
+        f"boxes are {convention}",
+    )
+    if convention == "relative xyxy":
+        report.add_rows(
+            "error",
+            rows[~not_finite & ((corners < 0) | (corners > 1)).any(axis=1)],
+            f"rows have a {column} outside [0, 1]",
+            "divide pixel coordinates by the width and height of the video",
+        )
+
+
+def _check_image_classification(report: _SplitReport) -> None:
+    labels = report.column("label")
+    rows = np.flatnonzero(labels.is_valid().to_numpy(zero_copy_only=False))
+    _check_classes(report, labels.drop_null(), rows, report.features["label"], "label")
+
+
+def _check_video_classification(report: _SplitReport) -> None:
+    labels, feature = report.column("label"), report.features["label"]
+    if hasattr(feature, "num_classes"):
+        _check_classes(report, labels, np.arange(len(labels)), feature, "label")
+    else:
+        report.add_rows("error", _lengths(labels) == 0, "rows have no label", "name at least one class of each video")
+        _check_classes(report, *_flatten(labels), feature.feature, "label")
+
+
+def _check_object_localization(report: _SplitReport) -> None:
+    labels, boxes = report.column("label"), report.column("bbox")
+    _check_classes(report, labels, np.arange(len(labels)), report.features["label"], "label")
+    _check_boxes(report, boxes, np.arange(len(boxes)), "bbox", "xyxy")
+
+
+def _check_mask_labeling(report: _SplitReport) -> None:
+    _check_ids(report, "image_id")
+    objects, rows = _flatten(report.column("objects"))
+    feature = report.features["objects"].feature
+    _check_classes(report, _field(objects, "category"), rows, feature["category"], "category")
+    _check_boxes(report, _field(objects, "bbox"), rows, "bbox", "xywh")
+
+
+def _check_action_detection(report: _SplitReport) -> None:
+    boxes, labels = report.column("boxes"), report.column("labels")
+    report.add_rows(
+        "error",
+        _lengths(boxes) != _lengths(labels),
+        "rows have not as many entries in labels as boxes",
+        "give every box its list of classes",
+    )
+    _check_boxes(report, *_flatten(boxes), "boxes", "relative xyxy")
+    per_box, rows = _flatten(labels)
+    classes, boxes_of_classes = _flatten(per_box)
+    _check_classes(report, classes, rows[boxes_of_classes], report.features["labels"].feature.feature, "labels")
+    timestamps = _numbers(report.column("timestamp"))
+    report.add_rows(
+        "error",
+        ~(np.isfinite(timestamps) & (timestamps >= 0)),
+        "rows have no usable timestamp",
+        "timestamps are seconds from the start of the video",
+    )
+    _, first, counts = np.unique(
+        [f"{name} at {time:g} s" for name, time in zip(report.names_of_rows, timestamps, strict=True)],
+        return_index=True,
+        return_counts=True,
+    )
+    report.add_rows(
+        "error", np.sort(first[counts > 1]), "videos have several rows for one timestamp", "put all boxes in one row"
+    )
+
+
+def _check_temporal_localization(report: _SplitReport, allow_out_of_duration: bool) -> None:
+    _check_ids(report, "video_id")
+    durations = _check_positive(report, "duration", null_allowed=False)
+    for column in ("fps", "frames_per_snippet"):
+        if report.has(column):
+            _check_positive(report, column, null_allowed=True)
+    labels = report.column("labels")
+    report.add_rows(
+        "error" if report.is_train else "warning",
+        _lengths(labels) == 0,
+        "videos have no labels",
+        "training needs at least one class for each video" if report.is_train else "they count as free of actions",
+    )
+    _check_classes(report, *_flatten(labels), report.features["labels"].feature, "labels")
+    if report.has("segments"):
+        segments, rows = _flatten(report.column("segments"))
+        _check_classes(
+            report, _field(segments, "label"), rows, report.features["segments"].feature["label"], "segments"
+        )
+        starts, ends = _numbers(_field(segments, "start")), _numbers(_field(segments, "end"))
+        _check_segment_times(report, rows, starts, ends)
+        _check_against_duration(report, rows, ends, durations[rows], allow_out_of_duration)
+
+
+def _check_segment_times(report: _SplitReport, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+    def add(severity: str, wrong: np.ndarray, what: str, way_out: str) -> None:
+        if wrong.any():
+            names = [
+                f"{report.names_of_rows[row]} [{start:g}, {end:g}]"
+                for row, start, end in zip(rows[wrong], starts[wrong], ends[wrong], strict=True)
+            ]
+            report.add(severity, f"{wrong.sum()} segments {what}", names, way_out)
+
+    finite = np.isfinite(starts) & np.isfinite(ends)
+    add("error", ~finite, "have a start or end that is not a number", "give both in seconds")
+    add("error", finite & (ends < starts), "end before they start", "swap or remove these annotations")
+    add("error", finite & (starts < 0), "start before the video", "times are seconds from its first frame")
+    add("warning", finite & (ends == starts), "have no length", "no prediction can match them")
+
+
+def _check_against_duration(
+    report: _SplitReport, rows: np.ndarray, ends: np.ndarray, durations: np.ndarray, allowed: bool
+) -> None:
+    beyond = ends > durations + DURATION_TOLERANCE
+    if not beyond.any():
+        return
+    names = {}
+    for row, end, duration in zip(rows[beyond], ends[beyond], durations[beyond], strict=True):
+        video = report.names_of_rows[row]
+        names[video] = max(names.get(video, (0.0, 0.0)), (end, duration))
+    report.add(
+        "warning" if allowed else "error",
+        f"{beyond.sum()} segments in {len(names)} videos reach beyond the end of their video",
+        [f"{video} ends at {duration:g} s, its last segment at {end:g} s" for video, (end, duration) in names.items()],
+        "the features may end before them too" if allowed else "correct them or set allow_out_of_duration",
+    )
+
+
+_TASK_CHECKS: dict[str, Callable[..., None]] = {
+    "image-classification": _check_image_classification,
+    "video-classification": _check_video_classification,
+    "mask-labeling": _check_mask_labeling,
+    "temporal-action-localization": _check_temporal_localization,
+    "action-detection": _check_action_detection,
+    "object-localization": _check_object_localization,
+}
+
+
+def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:
+    """Find videos or pictures that two splits share, and classes that training never shows."""
+    problems = []
+    for column in ("video_id", "image_id"):
+        ids = {
+            name: set(_arrow_column(dataset, column).to_pylist())
+            for name, dataset in splits.items()
+            if column in dataset.features
+        }
+        for first, second in combinations(ids, 2):
+            shared = sorted(str(id) for id in ids[first] & ids[second])
+            if shared:
+                found = f"{len(shared)} {column}s are in split {first!r} and in split {second!r}"
+                problems.append(Problem("error", f"{found} ({name_some(shared)}); remove them from one of the two"))
+    if TRAIN_SPLIT in splits:
+        known = _used_classes(splits[TRAIN_SPLIT])
+        for name, dataset in splits.items():
+            unseen = sorted(_used_classes(dataset) - known)
+            if unseen:
+                found = f"split {name!r}: {len(unseen)} classes have no example in split {TRAIN_SPLIT!r}"
+                problems.append(Problem("warning", f"{found} ({name_some(unseen)}); a model cannot learn them"))
+    return problems
+
+
+def _used_classes(dataset: "Dataset") -> set[str]:
+    """Names of the classes of a split's examples, for tasks whose labels stand in a column of their own."""
+    import pyarrow.compute as pc
+
+    column = next((name for name in ("label", "labels") if name in dataset.features), None)
+    if column is None:
+        return set()
+    feature, values = dataset.features[column], _arrow_column(dataset, column)
+    while not hasattr(feature, "names"):
+        feature, values = feature.feature, pc.list_flatten(values)
+    ids = pc.unique(values.drop_null()).to_pylist()
+    return {feature.names[id] for id in ids if 0 <= id < len(feature.names)}

@@ -1,0 +1,134 @@
+"""`load_corpus`: one door to embedded, published, shared and own corpora, all with the columns of `contracts.py`."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .contracts import infer_task, nearest_hint, task_contract, validate_corpus
+from .own_corpora import read_own_corpus
+from .published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
+from .temporal_corpora import TEMPORAL_TASK
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+EMBEDDED_PREFIX = "embedded/"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus as read, before its contents are checked.
+
+    Attributes:
+        splits: data sets by split name.
+        task: a key of `contracts.TASKS`.
+        is_published: whether its annotations are published ones, whose known mistakes are warnings only.
+    """
+
+    splits: "DatasetDict"
+    task: str
+    is_published: bool
+
+
+def load_corpus(
+    name_or_path: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    task: str | None = None,
+    *,
+    allow_out_of_duration: bool | None = None,
+) -> "DatasetDict | Dataset":
+    """Load a corpus with the columns of its task and check it.
+
+    Args:
+        name_or_path: an embedded corpus (`embedded/untrimmed`), a published one (`thumos14`, `activitynet`), a folder
+            or table of one's own, or the id of a data set on the Hub (`owner/name`).
+        data_dir: folder of a published corpus; of an own table, folder of its media files; of an embedded corpus,
+            folder to make it in.
+        split: give this split only.
+        task: a key of `contracts.TASKS`; None = the one whose columns these are.
+        allow_out_of_duration: whether segments beyond the end of their video are a warning instead of an error;
+            None = for published corpora only, as THUMOS-14 has 30 of them.
+
+    Returns:
+        The data sets by split name, or one data set when `split` is given. All are map-style; videos and features
+        stay in their files.
+
+    Raises:
+        FileNotFoundError: no such corpus, or files are missing (all of them are named).
+        ValueError: unknown split or task, or a corpus that does not fit its task; one sentence for each problem.
+        OSError: a data set on the Hub could not be fetched.
+    """
+    corpus = read_corpus(name_or_path, data_dir, task)
+    if allow_out_of_duration is None:
+        allow_out_of_duration = corpus.is_published
+    validate_corpus(corpus.splits, corpus.task, allow_out_of_duration=allow_out_of_duration)
+    if split is None:
+        return corpus.splits
+    if split not in corpus.splits:
+        hint = nearest_hint(split, corpus.splits)
+        raise ValueError(f"{name_or_path} has no split {split!r}{hint}; it has: {', '.join(corpus.splits)}")
+    return corpus.splits[split]
+
+
+def read_corpus(
+    name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None, task: str | None = None
+) -> Corpus:
+    """Read a corpus without checking its contents; arguments and errors as `load_corpus`."""
+    if task is not None:
+        task_contract(task)
+    name = os.fspath(name_or_path)
+    if name.startswith(EMBEDDED_PREFIX):
+        from .embedded import load_embedded_corpus
+
+        splits = load_embedded_corpus(name.removeprefix(EMBEDDED_PREFIX), cache_dir=data_dir)
+        return _described(splits, task, is_published=False)
+    if name in PUBLISHED_TEMPORAL_CORPORA:
+        return Corpus(read_published_temporal_corpus(name, data_dir), TEMPORAL_TASK, is_published=True)
+    path = Path(name).expanduser().absolute()
+    if path.exists():
+        media = None if data_dir is None else Path(data_dir).expanduser().absolute()
+        splits, task = read_own_corpus(path, media, task)
+        return _described(splits, task, is_published=False)
+    if HUB_ID.fullmatch(name):
+        return _described(_load_from_hub(name), task, is_published=False)
+    known = [*PUBLISHED_TEMPORAL_CORPORA, *(f"{EMBEDDED_PREFIX}{corpus}" for corpus in _embedded_names())]
+    raise FileNotFoundError(
+        f"there is no corpus {name!r}{nearest_hint(name, known)}; give one of {', '.join(known)}, an existing folder "
+        "or table, or a Hub data set as owner/name"
+    )
+
+
+def _embedded_names() -> tuple[str, ...]:
+    from .embedded import EMBEDDED_CORPORA
+
+    return tuple(EMBEDDED_CORPORA)
+
+
+def _described(splits: "DatasetDict", task: str | None, *, is_published: bool) -> Corpus:
+    """Find out the task and keep videos undecoded, whatever the source of the data sets."""
+    from datasets import DatasetDict, Video
+
+    kept = DatasetDict()
+    for name, dataset in splits.items():
+        for column, type_ in dataset.features.items():
+            if isinstance(type_, Video) and type_.decode:
+                dataset = dataset.cast_column(column, Video(decode=False))
+        kept[name] = dataset
+    return Corpus(kept, task or infer_task(next(iter(kept.values())).column_names), is_published)
+
+
+def _load_from_hub(name: str) -> "DatasetDict":
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return load_dataset(name)
+    except (DatasetsError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise OSError(
+            f"{name!r} is no folder here, and could not be loaded as a data set from the Hub: {reason}"
+        ) from error
