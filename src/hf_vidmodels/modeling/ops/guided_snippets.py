@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...configuration.configuration_asm_loc import AsmLocConfig
-from .proposal_guidance import proposal_boxes, sampling_weights
+from .proposal_guidance import guiding_labels, proposal_boxes, sampling_labels, sampling_weights
 from .snippet_sampling import TimeWarp, warp_features
 
 
@@ -44,15 +44,13 @@ def guide_snippets(
     if proposals is None:
         snippets = sample(features, config.num_snippets).astype(np.float32, copy=False)
         return GuidedSnippets(snippets, np.zeros((0, 2), dtype=np.int64), None)
-    predicted = np.unique(proposals["labels"]).tolist()
-    counted = predicted if label_ids is None else sorted(label_ids)
-    warp = None
+    num_features, warp = len(features), None
     if config.use_dynamic_sampling:
-        sampled_classes = counted if config.restrict_sampling_to_labels else predicted
-        weights = sampling_weights(proposals, sampled_classes, len(features), config)
-        warp = TimeWarp.from_weights(weights)
+        weights = sampling_weights(proposals, sampling_labels(proposals, label_ids, config), num_features, config)
+        warp = TimeWarp.from_weights(weights, num_features)
         features = warp_features(features, weights)
-    num_features = len(features) if warp is None else warp.num_features
     snippets = sample(features, config.num_snippets).astype(np.float32, copy=False)
-    boxes = proposal_boxes(proposals, counted, num_features, len(snippets), config, warp=warp)
+    boxes = proposal_boxes(
+        proposals, guiding_labels(proposals, label_ids), num_features, len(snippets), config, warp=warp
+    )
     return GuidedSnippets(snippets, boxes, warp)

@@ -18,7 +18,7 @@ def topk_mean(scores: torch.Tensor, ratio: int, attention_mask: torch.Tensor | N
     if attention_mask is None:
         return scores.topk(longest, dim=1).values.mean(1)
     valid = attention_mask.bool()
-    counts = (valid.sum(1) // ratio).clamp_min(1)[:, None, None]
+    counts = (valid.sum(1, keepdim=True) // ratio).clamp_min(1)
     largest = scores.masked_fill(~valid[:, :, None], float("-inf")).topk(longest, dim=1).values
-    within = torch.arange(longest, device=scores.device)[None, :, None] < counts
-    return largest.masked_fill(~within, 0).sum(1) / counts
+    within = torch.arange(longest, device=scores.device) < counts
+    return largest.masked_fill(~within[:, :, None], 0).sum(1) / counts

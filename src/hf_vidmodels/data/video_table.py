@@ -1,0 +1,64 @@
+"""One split of a corpus for temporal action localisation, as plain columns."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .feature_files import load_features
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class VideoTable:
+    """One split of a corpus for temporal action localisation.
+
+    Attributes:
+        video_ids: names.
+        feature_files: per video what `load_features` reads.
+        labels: per video its sorted class ids.
+        segments: per video (M, 2) seconds and (M,) class ids of the annotations, for evaluation alone.
+        durations: per video seconds.
+        video_files: per video its file, `None` where the corpus has features only.
+    """
+
+    video_ids: list[str]
+    feature_files: list[Any]
+    labels: list[list[int]]
+    segments: dict[str, dict[str, np.ndarray]]
+    durations: list[float]
+    video_files: list[str | None]
+
+    @classmethod
+    def from_corpus(cls, split: "datasets.Dataset") -> "VideoTable":
+        """Read the columns of `data/contracts.py`; a corpus without segments can be trained on, not evaluated."""
+        rows = split.to_dict()
+        columns = rows.get("segments") or [[] for _ in rows["video_id"]]
+        segments = {
+            video: {
+                "segments": np.array([[item["start"], item["end"]] for item in items], dtype=np.float64).reshape(
+                    -1, 2
+                ),
+                "labels": np.array([item["label"] for item in items], dtype=np.int64),
+            }
+            for video, items in zip(rows["video_id"], columns, strict=True)
+        }
+        videos = rows.get("video") or [None] * len(rows["video_id"])
+        return cls(
+            video_ids=rows["video_id"],
+            feature_files=rows["features"],
+            labels=[sorted(set(labels)) for labels in rows["labels"]],
+            segments=segments,
+            durations=rows["duration"],
+            video_files=[video["path"] if isinstance(video, dict) else video for video in videos],
+        )
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
+        return len(self.video_ids)
+
+    def load(self, index: int, expected_width: int | None = None) -> np.ndarray:
+        """Return (L, C) features of one video, see `load_features` for the errors."""
+        return load_features(self.feature_files[index], expected_width)
