@@ -15,13 +15,18 @@ from .snippet_sampling import TimeWarp
 Proposals = Mapping[str, np.ndarray]
 
 
-class GuidanceSettings(Protocol):
-    """The fields of `AsmLocConfig` that are read here; see there for their meaning."""
+class PlacementSettings(Protocol):
+    """The fields of `AsmLocConfig` that place proposals on snippets; see there for their meaning."""
 
     frames_per_second: float
     frames_per_snippet: int
     max_proposals: int
     proposal_extension: float
+
+
+class GuidanceSettings(PlacementSettings, Protocol):
+    """The fields of `AsmLocConfig` that shape the sampling as well."""
+
     proposal_score_ratio: float
     short_proposal_length: float
     restrict_sampling_to_labels: bool
@@ -78,7 +83,7 @@ def proposal_boxes(
     label_ids: Sequence[int],
     num_features: int,
     num_snippets: int,
-    config: GuidanceSettings,
+    config: PlacementSettings,
     warp: TimeWarp | None = None,
 ) -> np.ndarray:
     """Place proposals on the sampled snippets, for the attention inside and between them.
@@ -126,7 +131,7 @@ def pseudo_labels(
     num_features: int,
     num_snippets: int,
     num_labels: int,
-    config: GuidanceSettings,
+    config: PlacementSettings,
     warp: TimeWarp | None = None,
 ) -> np.ndarray:
     """Label every sampled snippet with the classes of the proposals that cover it, or as background.
@@ -168,7 +173,7 @@ def _snippet_ranges(
     num_features: int,
     num_snippets: int,
     extension: float | None,
-    config: GuidanceSettings,
+    config: PlacementSettings,
     warp: TimeWarp | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give the first and last snippet (inclusive) of segments in seconds, extended about their middle.

@@ -1,8 +1,8 @@
 """From the curves of a network to scored segments: multi-threshold proposals with an outer-inner contrast (ASM-Loc).
 
-Each stage thresholds one curve (the class activation sequence or the attention) at several values; each run above a
-threshold is a candidate, scored by the mean of a curve inside it minus the mean just outside; overlapping candidates of
-a class are then suppressed. Facts are those of the official code at commit 4acb3c86c5ec.
+Each stage thresholds one curve (the class activation sequence, CAS, or the attention) at several values. Each run over
+a threshold is a candidate, scored by the mean of a curve inside it minus the mean just outside. Overlapping candidates
+of a class are then suppressed. Facts are those of the official code at commit 4acb3c86c5ec.
 """
 
 from collections.abc import Mapping, Sequence
