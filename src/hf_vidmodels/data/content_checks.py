@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arrow_columns import arrow_column, as_numbers, flatten_lists, is_given, list_lengths, struct_field
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
@@ -77,7 +79,7 @@ class _SplitReport:
 
     def column(self, name: str) -> "pa.Array":
         """The column as one Arrow array; pictures and videos are never asked for."""
-        return _arrow_column(self._dataset, name)
+        return arrow_column(self._dataset, name)
 
     def has(self, name: str) -> bool:
         return name in self.features
@@ -93,45 +95,15 @@ class _SplitReport:
             self.add(severity, f"{len(set(names))} {what}", names, way_out)
 
 
-def _arrow_column(dataset: "Dataset", name: str) -> "pa.Array":
-    return dataset.select_columns([name]).with_format("arrow")[:][name].combine_chunks()
-
-
 def _row_names(dataset: "Dataset") -> np.ndarray:
     """What a person calls the rows: their id, or `row 3`."""
     for name in ("video_id", "image_id"):
         if name in dataset.features:
-            ids = _arrow_column(dataset, name).to_pylist()
+            ids = arrow_column(dataset, name).to_pylist()
             return np.array(
                 [f"row {row}" if id in (None, "") else str(id) for row, id in enumerate(ids)], dtype=object
             )
     return np.array([f"row {row}" for row in range(dataset.num_rows)], dtype=object)
-
-
-def _flatten(lists: "pa.Array") -> tuple["pa.Array", np.ndarray]:
-    """Give the values of a list column and the row that each of them stands in."""
-    import pyarrow.compute as pc
-
-    return pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-
-
-def _lengths(lists: "pa.Array") -> np.ndarray:
-    import pyarrow.compute as pc
-
-    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-
-
-def _numbers(values: "pa.Array") -> np.ndarray:
-    """Give float64 values with NaN for null."""
-    import pyarrow as pa
-
-    return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-
-
-def _field(structs: "pa.Array", name: str) -> "pa.Array":
-    import pyarrow.compute as pc
-
-    return pc.struct_field(structs, name)
 
 
 def _check_ids(report: _SplitReport, column: str) -> None:
@@ -153,7 +125,7 @@ def _check_ids(report: _SplitReport, column: str) -> None:
 
 def _check_classes(report: _SplitReport, ids: "pa.Array", rows: np.ndarray, class_label: Any, column: str) -> None:
     """Report class ids outside the list of classes; a null must have been allowed or dropped by the caller."""
-    values = _numbers(ids)
+    values = as_numbers(ids)
     outside = ~((values >= 0) & (values < class_label.num_classes))
     if outside.any():
         found = sorted({"null" if np.isnan(value) else f"{value:g}" for value in values[outside]})
@@ -168,10 +140,10 @@ def _check_classes(report: _SplitReport, ids: "pa.Array", rows: np.ndarray, clas
 def _check_positive(report: _SplitReport, column: str, *, null_allowed: bool) -> np.ndarray:
     """Report values that are not positive finite numbers; give the values."""
     values = report.column(column)
-    numbers = _numbers(values)
+    numbers = as_numbers(values)
     wrong = ~(np.isfinite(numbers) & (numbers > 0))
     if null_allowed:
-        wrong &= values.is_valid().to_numpy(zero_copy_only=False)
+        wrong &= is_given(values)
     shown = name_some(f"{number:g}" for number in numbers[wrong])
     report.add_rows(
         "error", wrong, f"rows have no usable {column} (found: {shown})", f"{column} must be a positive number"
@@ -181,7 +153,7 @@ def _check_positive(report: _SplitReport, column: str, *, null_allowed: bool) ->
 
 def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, column: str, convention: str) -> None:
     """Check boxes `(N, 4)` given as an Arrow list array; `convention` is `xywh`, `xyxy` or `relative xyxy`."""
-    wrong_length = _lengths(boxes) != 4
+    wrong_length = list_lengths(boxes) != 4
     report.add_rows(
         "error",
         rows[wrong_length],
@@ -190,7 +162,7 @@ def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, colu
     )
     if wrong_length.any() or len(boxes) == 0:
         return
-    corners = _numbers(_flatten(boxes)[0]).reshape(-1, 4)
+    corners = as_numbers(flatten_lists(boxes)[0]).reshape(-1, 4)
     not_finite = ~np.isfinite(corners).all(axis=1)
     report.add_rows("error", rows[not_finite], f"rows have NaN or infinite numbers in {column}", "correct the boxes")
     sides = corners[:, 2:] if convention == "xywh" else corners[:, 2:] - corners[:, :2]
@@ -211,7 +183,7 @@ def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, colu
 
 def _check_image_classification(report: _SplitReport) -> None:
     labels = report.column("label")
-    rows = np.flatnonzero(labels.is_valid().to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(is_given(labels))
     _check_classes(report, labels.drop_null(), rows, report.features["label"], "label")
 
 
@@ -220,8 +192,10 @@ def _check_video_classification(report: _SplitReport) -> None:
     if hasattr(feature, "num_classes"):
         _check_classes(report, labels, np.arange(len(labels)), feature, "label")
     else:
-        report.add_rows("error", _lengths(labels) == 0, "rows have no label", "name at least one class of each video")
-        _check_classes(report, *_flatten(labels), feature.feature, "label")
+        report.add_rows(
+            "error", list_lengths(labels) == 0, "rows have no label", "name at least one class of each video"
+        )
+        _check_classes(report, *flatten_lists(labels), feature.feature, "label")
 
 
 def _check_object_localization(report: _SplitReport) -> None:
@@ -232,25 +206,25 @@ def _check_object_localization(report: _SplitReport) -> None:
 
 def _check_mask_labeling(report: _SplitReport) -> None:
     _check_ids(report, "image_id")
-    objects, rows = _flatten(report.column("objects"))
+    objects, rows = flatten_lists(report.column("objects"))
     feature = report.features["objects"].feature
-    _check_classes(report, _field(objects, "category"), rows, feature["category"], "category")
-    _check_boxes(report, _field(objects, "bbox"), rows, "bbox", "xywh")
+    _check_classes(report, struct_field(objects, "category"), rows, feature["category"], "category")
+    _check_boxes(report, struct_field(objects, "bbox"), rows, "bbox", "xywh")
 
 
 def _check_action_detection(report: _SplitReport) -> None:
     boxes, labels = report.column("boxes"), report.column("labels")
     report.add_rows(
         "error",
-        _lengths(boxes) != _lengths(labels),
+        list_lengths(boxes) != list_lengths(labels),
         "rows have not as many entries in labels as boxes",
         "give every box its list of classes",
     )
-    _check_boxes(report, *_flatten(boxes), "boxes", "relative xyxy")
-    per_box, rows = _flatten(labels)
-    classes, boxes_of_classes = _flatten(per_box)
+    _check_boxes(report, *flatten_lists(boxes), "boxes", "relative xyxy")
+    per_box, rows = flatten_lists(labels)
+    classes, boxes_of_classes = flatten_lists(per_box)
     _check_classes(report, classes, rows[boxes_of_classes], report.features["labels"].feature.feature, "labels")
-    timestamps = _numbers(report.column("timestamp"))
+    timestamps = as_numbers(report.column("timestamp"))
     report.add_rows(
         "error",
         ~(np.isfinite(timestamps) & (timestamps >= 0)),
@@ -276,17 +250,17 @@ def _check_temporal_localization(report: _SplitReport, allow_out_of_duration: bo
     labels = report.column("labels")
     report.add_rows(
         "error" if report.is_train else "warning",
-        _lengths(labels) == 0,
+        list_lengths(labels) == 0,
         "videos have no labels",
         "training needs at least one class for each video" if report.is_train else "they count as free of actions",
     )
-    _check_classes(report, *_flatten(labels), report.features["labels"].feature, "labels")
+    _check_classes(report, *flatten_lists(labels), report.features["labels"].feature, "labels")
     if report.has("segments"):
-        segments, rows = _flatten(report.column("segments"))
+        segments, rows = flatten_lists(report.column("segments"))
         _check_classes(
-            report, _field(segments, "label"), rows, report.features["segments"].feature["label"], "segments"
+            report, struct_field(segments, "label"), rows, report.features["segments"].feature["label"], "segments"
         )
-        starts, ends = _numbers(_field(segments, "start")), _numbers(_field(segments, "end"))
+        starts, ends = as_numbers(struct_field(segments, "start")), as_numbers(struct_field(segments, "end"))
         _check_segment_times(report, rows, starts, ends)
         _check_against_duration(report, rows, ends, durations[rows], allow_out_of_duration)
 
@@ -340,7 +314,7 @@ def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:
     problems = []
     for column in ("video_id", "image_id"):
         ids = {
-            name: set(_arrow_column(dataset, column).to_pylist())
+            name: set(arrow_column(dataset, column).to_pylist())
             for name, dataset in splits.items()
             if column in dataset.features
         }
@@ -366,7 +340,7 @@ def _used_classes(dataset: "Dataset") -> set[str]:
     column = next((name for name in ("label", "labels") if name in dataset.features), None)
     if column is None:
         return set()
-    feature, values = dataset.features[column], _arrow_column(dataset, column)
+    feature, values = dataset.features[column], arrow_column(dataset, column)
     while not hasattr(feature, "names"):
         feature, values = feature.feature, pc.list_flatten(values)
     ids = pc.unique(values.drop_null()).to_pylist()

@@ -169,6 +169,28 @@ def infer_task(column_names: Iterable[str]) -> str:
     return max(fitting, key=fitting.__getitem__)
 
 
+def find_column_problems(corpus: "Dataset | DatasetDict", task: str) -> list[Problem]:
+    """Find columns that are missing, of the wrong type, or of other classes in one split than in another.
+
+    Args:
+        corpus: a data set, or data sets by split name.
+        task: a key of `TASKS`.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    contract = task_contract(task)
+    splits = _by_split(corpus)
+    if not splits:
+        return [Problem("error", "the corpus has no split")]
+    problems = [
+        Problem("error", f"{f'split {name!r}: ' if name else ''}{sentence}")
+        for name, dataset in splits.items()
+        for sentence in _column_errors(dataset.features, contract, task)
+    ]
+    return problems or _class_list_errors(splits, contract)
+
+
 def find_problems(corpus: "Dataset | DatasetDict", task: str, *, allow_out_of_duration: bool = False) -> list[Problem]:
     """Find everything that is wrong with a corpus: columns first and, where these are right, their contents.
 
@@ -181,20 +203,14 @@ def find_problems(corpus: "Dataset | DatasetDict", task: str, *, allow_out_of_du
     Raises:
         ValueError: there is no such task.
     """
-    contract = task_contract(task)
-    splits = corpus if isinstance(corpus, Mapping) else {"": corpus}
-    if not splits:
-        return [Problem("error", "the corpus has no split")]
-    problems = [
-        Problem("error", f"{f'split {name!r}: ' if name else ''}{sentence}")
-        for name, dataset in splits.items()
-        for sentence in _column_errors(dataset.features, contract, task)
+    splits = _by_split(corpus)
+    unread = [
+        Problem("warning", sentence) for data in splits.values() for sentence in unread_columns(data.features, task)
     ]
-    if problems:
-        return problems
-    return _class_list_errors(splits, contract) or find_content_problems(
-        splits, task, allow_out_of_duration=allow_out_of_duration
-    )
+    return find_column_problems(corpus, task) or [
+        *dict.fromkeys(unread),
+        *find_content_problems(splits, task, allow_out_of_duration=allow_out_of_duration),
+    ]
 
 
 def validate_corpus(corpus: "Dataset | DatasetDict", task: str, *, allow_out_of_duration: bool = False) -> None:
@@ -228,6 +244,10 @@ def nearest_hint(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean {by_lower[nearest[0]]!r}?)" if nearest else ""
+
+
+def _by_split(corpus: "Dataset | DatasetDict") -> "Mapping[str, Dataset]":
+    return corpus if isinstance(corpus, Mapping) else {"": corpus}
 
 
 def _types_of(kind: str, label: "ClassLabel") -> tuple[Any, ...]:

@@ -1,0 +1,179 @@
+"""A sheet that shows what the annotations of a corpus say: time lines, boxes on pictures, classes under them.
+
+Drawn as they are, mistakes included: a segment beyond the end of its video is seen there in red.
+"""
+
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .contracts import class_names_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SEGMENT_COLOR = "#0072B2"
+WRONG_COLOR = "#D55E00"
+PICTURE_COLUMNS = 4
+PICTURE_SIZE = 2.6
+TIMELINE_WIDTH = 11.0
+ROW_HEIGHT = 0.3
+PANEL_MARGIN = 0.75
+
+
+def draw_annotations(dataset: "Dataset", task: str, num_examples: int = 8, title: str = "") -> Figure:
+    """Draw examples spread evenly over a split whose columns fit `task`.
+
+    Args:
+        dataset: one split, not empty.
+        task: a key of `contracts.TASKS`.
+        num_examples: how many examples at most.
+        title: heading.
+
+    Raises:
+        ValueError: the split is empty, or a picture or video of it cannot be decoded.
+        FileNotFoundError: a picture or video is missing.
+    """
+    if dataset.num_rows == 0 or num_examples < 1:
+        raise ValueError(
+            f"{title or 'the split'} has {dataset.num_rows} examples, {num_examples} asked for: none to draw"
+        )
+    chosen = np.unique(np.linspace(0, dataset.num_rows - 1, min(num_examples, dataset.num_rows)).round().astype(int))
+    examples = [dataset[int(row)] for row in chosen]
+    if task == "temporal-action-localization":
+        return _draw_timelines(examples, dataset.features["labels"], title)
+    return _draw_pictures(examples, dataset.features, _PICTURES[task], title)
+
+
+def _draw_timelines(examples: list[dict[str, Any]], label_feature: Any, title: str) -> Figure:
+    classes = [_classes_of_video(example) for example in examples]
+    heights = [ROW_HEIGHT * max(1, len(shown)) + PANEL_MARGIN for shown in classes]
+    figure = Figure(figsize=(TIMELINE_WIDTH, sum(heights) + 0.4), layout="constrained")
+    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=12)
+    panels = figure.subplots(len(examples), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, example, shown in zip(panels, examples, classes, strict=True):
+        _draw_timeline(axes, example, shown, label_feature)
+    panels[-1].set_xlabel("time in seconds", fontsize=8)
+    return figure
+
+
+def _classes_of_video(example: dict[str, Any]) -> list[int]:
+    return sorted({*example["labels"], *(segment["label"] for segment in example.get("segments") or ())})
+
+
+def _draw_timeline(axes: Axes, example: dict[str, Any], classes: list[int], label_feature: Any) -> None:
+    duration, segments = example["duration"], example.get("segments") or []
+    axes.axvspan(0, duration, color="0.93", zorder=0)
+    for segment in segments:
+        fits = 0 <= segment["start"] <= segment["end"] <= duration
+        axes.barh(
+            classes.index(segment["label"]),
+            segment["end"] - segment["start"],
+            left=segment["start"],
+            height=0.6,
+            color=SEGMENT_COLOR if fits else WRONG_COLOR,
+            edgecolor="white",
+            linewidth=0.5,
+        )
+    class_names = [_plain(textwrap.shorten(_class_text(label, label_feature), 32)) for label in classes]
+    axes.set_yticks(range(len(classes)), class_names, fontsize=8)
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_xlim(0, np.nanmax([duration, *(segment["end"] for segment in segments)]))
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    count = f"{len(segments)} segments" if segments else "no segments, classes only"
+    axes.set_title(_plain(f"{example['video_id']}: {duration:.4g} s, {count}"), loc="left", fontsize=8.5)
+
+
+def _draw_pictures(
+    examples: list[dict[str, Any]], features: Any, read: Callable[..., tuple[np.ndarray, list, str]], title: str
+) -> Figure:
+    columns = min(PICTURE_COLUMNS, len(examples))
+    lines = -(-len(examples) // columns)
+    figure = Figure(figsize=(PICTURE_SIZE * columns, (PICTURE_SIZE + 0.2) * lines + 0.4), layout="constrained")
+    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=12)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, example in zip(panels, examples, strict=False):
+        picture, boxes, caption = read(example, features)
+        axes.imshow(picture)
+        for (left, top, right, bottom), name in boxes:
+            axes.add_patch(
+                Rectangle((left, top), right - left, bottom - top, fill=False, color=WRONG_COLOR, linewidth=1.5)
+            )
+            axes.text(left, top, _plain(name), fontsize=7, color="white", backgroundcolor=WRONG_COLOR, va="bottom")
+        axes.set_title(_plain(textwrap.shorten(caption, 40)), fontsize=8)
+    return figure
+
+
+def _read_classified_image(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+    return _pixels(example["image"]), [], _class_text(example["label"], features["label"])
+
+
+def _read_classified_video(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+    from .decoding import decode_frames, probe_video
+
+    middle = probe_video(example["video"]).num_frames // 2
+    return decode_frames(example["video"], [middle])[0], [], _class_text(example["label"], features["label"])
+
+
+def _read_located_object(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+    name = _class_text(example["label"], features["label"])
+    return _pixels(example["image"]), [(example["bbox"], name)], name
+
+
+def _read_objects(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+    category = features["objects"].feature["category"]
+    boxes = [
+        ((left, top, left + width, top + height), _class_text(item["category"], category))
+        for item in example["objects"]
+        for left, top, width, height in [item["bbox"]]
+    ]
+    return _pixels(example["image"]), boxes, f"{example['image_id']}: {len(boxes)} objects"
+
+
+def _read_actions(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+    from .decoding import decode_frames, probe_video
+
+    metadata = probe_video(example["video"])
+    index = min(round(example["timestamp"] * metadata.fps), metadata.num_frames - 1)
+    frame = decode_frames(example["video"], [index])[0]
+    scale = np.array([frame.shape[1], frame.shape[0]] * 2)
+    boxes = [
+        (np.asarray(box) * scale, _class_text(labels, features["labels"].feature))
+        for box, labels in zip(example["boxes"], example["labels"], strict=True)
+    ]
+    return frame, boxes, f"{example['video_id']} at {example['timestamp']:g} s"
+
+
+_PICTURES: dict[str, Callable[[dict[str, Any], Any], tuple[np.ndarray, list, str]]] = {
+    "image-classification": _read_classified_image,
+    "video-classification": _read_classified_video,
+    "mask-labeling": _read_objects,
+    "action-detection": _read_actions,
+    "object-localization": _read_located_object,
+}
+
+
+def _class_text(label: int | list[int] | None, feature: Any) -> str:
+    if label is None:
+        return "unlabelled"
+    if isinstance(label, list):
+        return ", ".join(_class_text(item, feature) for item in label)
+    names = class_names_of(feature)
+    return names[label] if 0 <= label < len(names) else f"class {label}, unknown"
+
+
+def _pixels(image: Any) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading a formula into names that hold `$`."""
+    return text.replace("$", r"\$")

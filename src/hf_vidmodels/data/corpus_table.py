@@ -1,0 +1,75 @@
+"""A corpus in numbers: one line for each split with its examples, classes, instances and durations."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .arrow_columns import arrow_column, as_numbers, flatten_lists, list_lengths, struct_field
+from .contracts import class_names_of, task_contract
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+HEADER = ("split", "examples", "classes", "instances", "total", "shortest", "median", "longest")
+# Where the classes of a task stand, and the column whose entries are counted as instances.
+CLASS_COLUMNS = ("labels", "label", "objects")
+INSTANCE_COLUMNS = {
+    "mask-labeling": "objects",
+    "temporal-action-localization": "segments",
+    "action-detection": "boxes",
+}
+
+
+def corpus_table(splits: Mapping[str, "Dataset"], task: str) -> str:
+    """Give the table of a corpus whose columns fit `task`, as lines of text.
+
+    Columns: examples (rows), classes (that occur, of how many), instances (segments, objects or boxes), and total,
+    shortest, median and longest duration where the corpus says durations.
+    """
+    task_contract(task)
+    rows = [HEADER, *(_split_row(name, dataset, task) for name, dataset in splits.items())]
+    used = [column for column in range(len(HEADER)) if any(row[column] for row in rows[1:])]
+    widths = [max(len(row[column]) for row in rows) for column in used]
+    lines = ["  ".join(row[column].ljust(width) for column, width in zip(used, widths, strict=True)) for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _split_row(name: str, dataset: "Dataset", task: str) -> tuple[str, ...]:
+    instances = INSTANCE_COLUMNS.get(task)
+    has_instances = instances in dataset.features and dataset.num_rows > 0
+    return (
+        name,
+        str(dataset.num_rows),
+        _classes(dataset),
+        str(int(list_lengths(arrow_column(dataset, instances)).sum())) if has_instances else "",
+        *_durations(dataset),
+    )
+
+
+def _classes(dataset: "Dataset") -> str:
+    """Say how many classes occur, of how many."""
+    column = next(name for name in CLASS_COLUMNS if name in dataset.features)
+    names = class_names_of(dataset.features[column])
+    if names is None or dataset.num_rows == 0:
+        return ""
+    values, feature = arrow_column(dataset, column), dataset.features[column]
+    while not hasattr(feature, "names"):
+        if isinstance(feature, dict):
+            values, feature = struct_field(values, "category"), feature["category"]
+        else:
+            values, feature = flatten_lists(values)[0], feature.feature
+    return f"{len(values.drop_null().unique())} of {len(names)}"
+
+
+def _durations(dataset: "Dataset") -> tuple[str, str, str, str]:
+    if "duration" not in dataset.features or dataset.num_rows == 0:
+        return ("", "", "", "")
+    seconds = as_numbers(arrow_column(dataset, "duration"))
+    seconds = seconds[np.isfinite(seconds)]
+    if len(seconds) == 0:
+        return ("", "", "", "")
+    total = seconds.sum()
+    shown = f"{total / 3600:.1f} h" if total >= 3600 else f"{total:.1f} s"
+    return (shown, f"{seconds.min():.1f} s", f"{np.median(seconds):.1f} s", f"{seconds.max():.1f} s")
