@@ -1,6 +1,7 @@
 """The processor of ASM-Loc: feature files or arrays in, padded snippets out, and network outputs to segments."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -209,7 +210,7 @@ class AsmLocProcessor(SharedProcessorMixin, FeatureExtractionMixin):
         snippets = read_features(source, expected_width=self.feature_size)
         num_features, warp = len(snippets), None
         if durations is not None:
-            name = str(source) if isinstance(source, str) else f"video {index}"
+            name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"video {index}"
             check_feature_rate(num_features, durations, self.frames_per_second, self.frames_per_snippet, name)
         if weights is not None:
             weights = np.asarray(weights, dtype=np.float64)
@@ -230,8 +231,8 @@ def _one_per_video(value: Any, name: str, is_batch: bool, num_videos: int) -> Se
     """Give a list with the argument's value for each video."""
     if value is None or not is_batch:
         return [value] * num_videos
-    if not hasattr(value, "__len__") or len(value) != num_videos:
-        found = len(value) if hasattr(value, "__len__") else repr(value)
+    found = len(value) if hasattr(value, "__len__") and not isinstance(value, Mapping) else type(value).__name__
+    if found != num_videos:
         raise ValueError(f"{name} must be a list with one entry for each of {num_videos} videos, got {found}")
     return value
 
@@ -249,7 +250,7 @@ def _snippet_counts(attention_mask: torch.Tensor | None, shape: tuple[int, int])
     if attention_mask is None:
         if shape[0] > 1:
             raise ValueError(
-                f"outputs of {shape[0]} videos need the processor's attention_mask: without it padding would count as time"
+                f"outputs of {shape[0]} videos need the processor's attention_mask, or padding would count as time"
             )
         return [shape[1]]
     if tuple(attention_mask.shape) != shape:

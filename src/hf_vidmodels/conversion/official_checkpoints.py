@@ -1,0 +1,103 @@
+"""What all converters share: reading published weight files safely and filling a model with nothing left over."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
+# The names under which training scripts commonly put the weights beside the optimizer and the epoch.
+WEIGHT_KEYS = ("model_state_dict", "state_dict")
+# Scores that were saved as NumPy numbers: harmless, but not on torch's own list. NumPy 2 renamed the module.
+NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+SAFE_NUMPY_GLOBALS = [
+    (NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    type(np.dtype(np.float64)),
+]
+MAX_NAMES_SHOWN = 8
+
+
+def read_state_dict(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Read the weights of one network.
+
+    Args:
+        source: a `.safetensors` file, a file written by `torch.save` (read with `weights_only=True`, so that it cannot
+            run code), or what such a file holds; weights under `model_state_dict` or `state_dict` are unwrapped.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: a file of another kind, damaged or with pickled code, or content that is no set of tensors.
+    """
+    name, content = "the given state dict", source
+    if isinstance(source, str | os.PathLike):
+        name, content = os.fspath(source), _read_file(Path(source))
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in WEIGHT_KEYS if isinstance(content.get(key), Mapping)), content)
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(f"{name} holds no weights: expected a dict of tensors, got {type(content).__name__}")
+    for key, value in content.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{name} is no dict of tensors: {key!r} is of type {type(value).__name__}")
+    return dict(content)
+
+
+def load_strictly(model: nn.Module, state_dict: Mapping[str, torch.Tensor], official_names: Mapping[str, str]) -> None:
+    """Fill `model` so that every weight of both sides is used.
+
+    Args:
+        model: the model to fill.
+        state_dict: weights under the model's own names.
+        official_names: for each of them what the user's checkpoint calls it, for messages.
+
+    Raises:
+        ValueError: naming weights that the model lacks, that the checkpoint lacks, or whose shapes differ.
+    """
+    wanted = model.state_dict()
+    if unknown := sorted(official_names[key] for key in state_dict if key not in wanted):
+        raise ValueError(f"the checkpoint has weights that the model has no place for: {_listed(unknown)}")
+    if missing := sorted(set(wanted) - set(state_dict)):
+        raise ValueError(f"the checkpoint lacks weights of the model: {_listed(missing)}")
+    for key, value in state_dict.items():
+        if value.shape != wanted[key].shape:
+            raise ValueError(
+                f"{official_names[key]} has shape {tuple(value.shape)} but the model's {key} has "
+                f"{tuple(wanted[key].shape)}; the official configuration does not belong to this checkpoint"
+            )
+    model.load_state_dict(state_dict)
+
+
+def _read_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"the checkpoint file {path} does not exist")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a complete safetensors file ({error}); copy it again") from error
+    if path.suffix not in PICKLE_SUFFIXES:
+        raise ValueError(f"{path} is not a checkpoint; use .safetensors or one of {', '.join(PICKLE_SUFFIXES)}")
+    try:
+        with torch.serialization.safe_globals(SAFE_NUMPY_GLOBALS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = next((line for line in str(error).splitlines() if "rror:" in line), str(error).partition("\n")[0])
+        raise ValueError(
+            f"{path} holds more than weights, which is not read because it can run any code ({reason.strip()}); "
+            "save its state dict alone with torch.save or safetensors"
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a complete file of torch.save ({error}); copy it again") from error
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + more
