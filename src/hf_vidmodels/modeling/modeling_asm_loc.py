@@ -228,7 +228,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             )
         output = self.steps[step](input_features, attention_mask, proposal_boxes, num_proposals)
         if labels is not None:
-            self._add_losses(output, labels, pseudo_labels, attention_mask)
+            output = AsmLocOutput(**self._losses(output, labels, pseudo_labels, attention_mask), **output)
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
@@ -438,14 +438,14 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             proposal_boxes = proposal_boxes.new_zeros(batch_size, 1, 2)
         return proposal_boxes, num_proposals
 
-    def _add_losses(
+    def _losses(
         self,
         output: AsmLocOutput,
         labels: torch.Tensor,
         pseudo_labels: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-    ) -> None:
-        """Fill in the loss terms and their weighted sum."""
+    ) -> dict[str, torch.Tensor]:
+        """Return the loss terms and, as `loss`, their weighted sum."""
         config = self.config
         expected = (len(output.logits), config.num_labels)
         if labels.shape != expected:
@@ -457,23 +457,26 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         action = nn.functional.pad(labels.float() / labels.float().sum(1, keepdim=True), (0, 1))
         background = nn.functional.one_hot(torch.full_like(labels[:, 0], config.num_labels, dtype=torch.long))
         background_scores = output.background_logits.float().softmax(-1)
-        output.foreground_loss = soft_cross_entropy(output.class_scores, action)
-        output.background_loss = soft_cross_entropy(background_scores, background)
-        output.context_loss = soft_cross_entropy(background_scores, action)
-        output.loss = (
-            config.foreground_loss_weight * output.foreground_loss
-            + config.background_loss_weight * output.background_loss
-            + config.context_loss_weight * output.context_loss
+        losses = {
+            "foreground_loss": soft_cross_entropy(output.class_scores, action),
+            "background_loss": soft_cross_entropy(background_scores, background),
+            "context_loss": soft_cross_entropy(background_scores, action),
+        }
+        total = (
+            config.foreground_loss_weight * losses["foreground_loss"]
+            + config.background_loss_weight * losses["background_loss"]
+            + config.context_loss_weight * losses["context_loss"]
         )
         if pseudo_labels is not None and output.uncertainty is not None:
-            output.instance_loss = uncertain_cross_entropy(
+            losses["instance_loss"] = uncertain_cross_entropy(
                 output.cas_logits.float().softmax(-1),
                 pseudo_labels,
                 output.uncertainty,
                 config.uncertainty_loss_weight,
                 attention_mask,
             )
-            output.loss = output.loss + config.instance_loss_weight * output.instance_loss
+            total = total + config.instance_loss_weight * losses["instance_loss"]
+        return {"loss": total, **losses}
 
 
 @dataclass(frozen=True)
