@@ -17,6 +17,7 @@ A recipe is asked, in this order (`loop.py` reads as the same list):
 Everything happens on every process, unless a hook says otherwise.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,11 +103,14 @@ class Evaluation:
     figures: dict[str, "Figure"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a primary metric that was not measured."""
+        """Refuse a primary metric that was not measured, and values that are no numbers."""
         if self.primary_metric not in self.metrics:
             raise ValueError(
                 f"primary_metric {self.primary_metric!r} is not among the metrics {sorted(self.metrics)}."
             )
+        for name, value in self.metrics.items():
+            if not math.isfinite(value):
+                raise ValueError(f"The metric {name} is {value}, which is no measurement.")
 
 
 class Recipe(ABC):
@@ -122,7 +126,8 @@ class Recipe(ABC):
         arguments_class: the arguments it takes, a dataclass derived from `TrainingArguments`.
         args: the resolved arguments.
         accelerator: set by `attach`.
-        work_dir: a folder of the run that survives a restart and is never shared; set by `attach`.
+        work_dir: a folder of the run that survives a restart and is never shared; set by `attach`, made before the first
+            stage.
         processor: saved beside the model when not None; set it in `__init__`, `prepare_data` or `build_model`.
     """
 
@@ -267,6 +272,9 @@ class Recipe(ABC):
     def save_extra(self, output_dir: Path) -> None:  # noqa: B027
         """Write further files beside the saved model (main process only)."""
 
-    def sample_names(self, stage_index: int, indices: Sequence[int]) -> list[str]:
-        """Return names a user recognises samples of the training data by; used in errors."""
-        return [f"sample {index}" for index in indices]
+    def sample_names(self, stage_index: int, items: Sequence[Any]) -> list[str]:
+        """Return names by which a user recognises training samples; used in errors.
+
+        `items` is what the data set is asked for: `(epoch, index)`, unless `train_dataloader` is overridden.
+        """
+        return [f"sample {item[-1]}" for item in items]

@@ -1,0 +1,307 @@
+"""The training loop: `run` goes through a recipe's stages, `train_stage` is the loop itself.
+
+Nothing is hidden in callbacks. A run that was killed goes on from its last checkpoint and ends with the same weights,
+because all randomness follows from the seed and the position in the run (`seeding.py`), and everything that moves is
+in the checkpoint (`checkpoints.py`).
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate.utils import broadcast_object_list
+
+from .arguments import TrainingArguments
+from .checkpoints import (
+    CHECKPOINTS_FOLDER,
+    WORK_FOLDER,
+    delete_old_checkpoints,
+    load_best_model,
+    run_part,
+    save_best_model,
+    save_checkpoint,
+    whole_state_dict,
+)
+from .launch import start_accelerator, start_trackers
+from .recipe import Evaluation, Recipe
+from .run_files import (
+    check_output_dir,
+    format_tables,
+    open_output_dir,
+    write_loss_curve,
+    write_model,
+    write_results,
+    write_run_facts,
+)
+from .run_state import RunState, load_state
+from .seeding import seed_stage, seed_step
+from .stage_parts import StageParts, start_stage
+from .training_log import TrainingLog, non_finite_sentence
+from .weight_average import averaged_weights, exchange_weights
+
+
+def run(recipe: Recipe, args: TrainingArguments) -> None:
+    """Train a recipe from its first stage, or from a checkpoint, to a folder that is a Hub repository.
+
+    Raises:
+        ValueError: for arguments, data or a launch that do not fit, and for a loss that is no number.
+        OSError: when files are missing or cannot be written.
+    """
+    training = Training(recipe, args)
+    for _ in range(training.state.stage, len(training.stages)):
+        run_stage(training)
+        # Frees what was prepared for the stage, so that nothing of it reacts to gradients of the next.
+        training.accelerator.free_memory()
+    finish(training)
+
+
+class Training:
+    """What lasts over all stages of a run.
+
+    Attributes:
+        recipe: the method.
+        args: its arguments.
+        accelerator: of this process.
+        output_dir: folder of the run.
+        model: the whole model; what is prepared for training is it or a part of it.
+        stages: all stages.
+        state: the counters.
+        checkpoint: what the first stage to run goes on from, or None.
+        log: the training log.
+        fingerprint: what a run must have in common with the checkpoint that it goes on from.
+        num_train_examples: size of the training data of the latest stage.
+    """
+
+    def __init__(self, recipe: Recipe, args: TrainingArguments) -> None:
+        self.recipe, self.args = recipe, args
+        self.accelerator = start_accelerator(args)
+        self.checkpoint = check_output_dir(self.accelerator, args)
+        self.output_dir = Path(args.output_dir)
+        self.fingerprint = {
+            **args.result_fields(),
+            "method": recipe.method,
+            "world_size": self.accelerator.num_processes,
+            "mixed_precision": self.accelerator.mixed_precision,
+        }
+        self.state = load_state(self.checkpoint, self.fingerprint) if self.checkpoint else RunState()
+        self._clock = time.monotonic()
+        recipe.attach(self.accelerator, self.output_dir / CHECKPOINTS_FOLDER / WORK_FOLDER)
+        with self.accelerator.main_process_first():
+            recipe.prepare_data()
+        seed_stage(args.seed, -1)
+        self.model = recipe.build_model().to(self.accelerator.device)
+        self.stages = recipe.stages()
+        # Only now is anything written (or deleted), when the data have proved good.
+        if self.accelerator.is_main_process:
+            open_output_dir(args, recipe.method)
+        self.accelerator.wait_for_everyone()
+        start_trackers(self.accelerator, args)
+        self.log = TrainingLog(self.accelerator, self.output_dir, self.state.log_bytes, not args.disable_tqdm)
+        self.num_train_examples = 0
+
+    @property
+    def in_last_stage(self) -> bool:
+        """Whether no stage follows the one in training."""
+        return self.state.stage == len(self.stages) - 1
+
+    def count_time(self) -> None:
+        """Add the time since the last call to the run's wall time."""
+        now = time.monotonic()
+        self.state.wall_time_s += now - self._clock
+        self._clock = now
+
+
+def run_stage(training: Training) -> None:
+    """Train one stage and let the recipe draw its conclusions."""
+    parts = start_stage(training.recipe, training.model, training.stages, training.state, training.checkpoint)
+    training.checkpoint = None
+    training.num_train_examples = len(parts.loader.dataset)
+    training.log.start_stage(parts.name, training.state.step, parts.total_steps)
+    train_stage(training, parts)
+    training.log.finish_stage()
+    exchange_weights(parts.module, parts.average)
+    training.accelerator.unwrap_model(parts.prepared, keep_fp32_wrapper=False)
+    training.model.eval()
+    seed_stage(training.args.seed, training.state.stage)
+    with torch.no_grad():
+        training.recipe.finish_stage(training.model, training.state.stage)
+    training.accelerator.wait_for_everyone()
+    training.count_time()
+    training.state.finish_stage(parts.name, parts.num_epochs)
+
+
+def train_stage(training: Training, parts: StageParts) -> None:
+    """Train one stage to its end: the loop over epochs and batches."""
+    recipe, args, state, accelerator = training.recipe, training.args, training.state, training.accelerator
+    while state.step < parts.total_steps:
+        parts.set_epoch(state.global_epoch)
+        parts.prepared.train()
+        recipe.on_epoch_start(parts.prepared, parts.progress(state))
+        # A resumed epoch skips in the sampler: nothing is decoded for batches that were trained on before.
+        batches = accelerator.skip_first_batches(parts.loader, state.batch) if state.batch else parts.loader
+        for batch in batches:
+            seed_step(args.seed, state.global_epoch, state.batch, accelerator.process_index)
+            with accelerator.accumulate(parts.prepared):
+                loss, logs = recipe.step(parts.prepared, batch, parts.progress(state))
+                accelerator.backward(loss * parts.accumulation_weight(state.batch))
+                if accelerator.sync_gradients and args.max_grad_norm:
+                    norm = accelerator.clip_grad_norm_(parts.prepared.parameters(), args.max_grad_norm)
+                    logs = {**logs, "grad_norm": norm}
+                parts.optimizer.step()
+                parts.optimizer.zero_grad()
+            parts.meter.add(loss, logs, state.epoch, state.batch)
+            state.batch += 1
+            if not accelerator.sync_gradients:
+                continue
+            state.step += 1
+            state.global_step += 1
+            parts.step_schedule(accelerator.optimizer_step_was_skipped)
+            if parts.average is not None:
+                parts.average.update_parameters(parts.module)
+            recipe.after_step(parts.prepared, parts.progress(state))
+            training.log.advance()
+            if state.step % args.logging_steps == 0:
+                log_losses(training, parts)
+            if state.step == parts.total_steps:
+                break
+            if args.save_strategy == "steps" and state.step % args.save_steps == 0:
+                save(training, parts)
+        finish_epoch(training, parts)
+
+
+def finish_epoch(training: Training, parts: StageParts) -> None:
+    """Evaluate and save where that is due after an epoch or at the end of a stage."""
+    args, state = training.args, training.state
+    if state.batch == parts.num_batches:
+        state.finish_epoch()
+    stage_ends = state.step == parts.total_steps
+    if stage_ends and parts.meter.counts:
+        log_losses(training, parts)
+    run_ends = stage_ends and training.in_last_stage
+    # The end of a run has its own evaluation; choosing the best weights needs this one as well.
+    if (
+        args.eval_strategy == "epoch"
+        and (stage_ends or state.epoch % args.eval_epochs == 0)
+        and (not run_ends or args.load_best_model_at_end)
+    ):
+        evaluate_epoch(training, parts)
+    if args.save_strategy != "no" and (
+        stage_ends or (args.save_strategy == "epoch" and state.epoch % args.save_epochs == 0)
+    ):
+        save(training, parts)
+
+
+def log_losses(training: Training, parts: StageParts) -> None:
+    """Write the means since the last log line; stop the run when a loss was no number."""
+    stop_if_not_finite(training, parts)
+    values = {**parts.meter.take_means(training.accelerator), "learning_rate": parts.learning_rate}
+    state = training.state
+    state.log_bytes = training.log.write(parts.name, state.epoch, state.global_step, values)
+
+
+def stop_if_not_finite(training: Training, parts: StageParts) -> None:
+    """Raise ValueError naming stage, epoch, batch and samples of a loss that was no number, on all processes."""
+    anywhere, where = parts.meter.take_bad_batch(training.accelerator)
+    if not anywhere:
+        return
+    names = []
+    if where is not None:
+        epoch, batch = where
+        items = parts.items_of_batch(training.state.epochs_before + epoch, batch)
+        names = training.recipe.sample_names(training.state.stage, items)
+    raise ValueError(non_finite_sentence(where, parts.name, training.state.global_step, names))
+
+
+def evaluate(training: Training, stage_index: int, final: bool) -> Evaluation:
+    """Return the recipe's evaluation of the model as it is; the primary metric is made equal on all processes."""
+    training.model.eval()
+    seed_stage(training.args.seed, stage_index)
+    with torch.no_grad():
+        evaluation = training.recipe.evaluate(training.model, stage_index, final=final)
+    primary = evaluation.primary_metric
+    evaluation.metrics[primary] = broadcast_object_list([evaluation.metrics[primary]])[0]
+    return evaluation
+
+
+def evaluate_epoch(training: Training, parts: StageParts) -> None:
+    """Evaluate inside a stage, log it, and keep the model when it is the best so far of the last stage."""
+    state = training.state
+    with averaged_weights(parts.module, parts.average):
+        evaluation = evaluate(training, state.stage, final=False)
+        log_evaluation(training, parts.name, state.epoch, evaluation)
+        value = evaluation.metrics[evaluation.primary_metric]
+        is_best = state.best_metric is None or value > state.best_metric
+        if training.args.load_best_model_at_end and training.in_last_stage and is_best:
+            state.best_metric, state.best_step = value, state.global_step
+            save_best_model(training.accelerator, training.output_dir, training.model, state)
+
+
+def log_evaluation(training: Training, stage_name: str, epoch: int, evaluation: Evaluation) -> None:
+    """Append a line with the metrics, each named `eval_...`, to the training log."""
+    values = {f"eval_{name}": value for name, value in evaluation.metrics.items()}
+    training.state.log_bytes = training.log.write(stage_name, epoch, training.state.global_step, values)
+
+
+def save(training: Training, parts: StageParts) -> None:
+    """Write a checkpoint, unless a loss was no number, and delete the oldest beyond the limit."""
+    stop_if_not_finite(training, parts)
+    training.count_time()
+    save_checkpoint(
+        training.accelerator,
+        training.output_dir,
+        f"{parts.name}-{training.state.global_step}",
+        training.state,
+        training.fingerprint,
+        run_part=run_part(training.model, parts.module, parts.average),
+        process_part={"recipe": training.recipe.state_dict(), "meter": parts.meter.state_dict()},
+    )
+    if training.accelerator.is_main_process:
+        delete_old_checkpoints(training.output_dir, training.args.save_total_limit)
+
+
+def finish(training: Training) -> None:
+    """Evaluate the finished model and complete the folder: weights, results, pictures, card, code; upload if asked."""
+    recipe, args, output_dir = training.recipe, training.args, training.output_dir
+    if args.load_best_model_at_end:
+        load_best_model(output_dir, training.model, training.state)
+    evaluation = None
+    if args.eval_strategy != "no":
+        last = training.stages[-1]
+        evaluation = evaluate(training, len(training.stages) - 1, final=True)
+        log_evaluation(training, last.name, last.num_epochs, evaluation)
+    weights = whole_state_dict(training.model)
+    training.count_time()
+    if training.accelerator.is_main_process:
+        write_model(output_dir, training.model, weights, recipe.processor)
+        num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
+        write_run_facts(
+            output_dir, recipe, training.accelerator, training.state, num_parameters, training.num_train_examples
+        )
+        write_loss_curve(output_dir)
+        if evaluation is not None:
+            write_results(output_dir, recipe, evaluation)
+        recipe.save_extra(output_dir)
+        complete_repository(training)
+        if evaluation is not None and evaluation.tables:
+            print(f"\n{format_tables(evaluation.tables)}\n")
+        print(f"The finished run is in {output_dir}.")
+    training.accelerator.wait_for_everyone()
+    training.accelerator.end_training()
+
+
+def complete_repository(training: Training) -> None:
+    """Add card and code to the folder, so that it is a Hub repository, and upload it when the arguments say so.
+
+    Card and code are made for models of this package; a model of one's own keeps to `register_for_auto_class`.
+    """
+    args, processor = training.args, training.recipe.processor
+    if type(training.model).__module__.startswith("hf_vidmodels."):
+        from ..hub.cards import write_card
+        from ..hub.code_export import export_code
+
+        write_card(training.output_dir)
+        export_code(training.model, training.output_dir, () if processor is None else (processor,))
+    if args.push_to_hub:
+        from ..hub.push import push_folder
+
+        push_folder(training.output_dir, args.hub_model_id, private=args.hub_private_repo or None)

@@ -1,0 +1,268 @@
+"""The files of a run's folder: checked and opened at its beginning, completed at its end."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from accelerate.utils import broadcast_object_list
+
+from accelerate import Accelerator
+
+from ..atomic_io import atomic_write, write_json
+from .arguments import TrainingArguments
+from .checkpoints import CHECKPOINTS_FOLDER, WORK_FOLDER, find_checkpoint
+from .launch import TRACKER_FOLDER
+from .training_log import LOG_FILE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from .recipe import Evaluation, Recipe
+    from .run_state import RunState
+
+FIGURES_FOLDER = "figures"
+RECIPE_FILE = "recipe.yaml"
+_NOT_IN_RECIPE = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint")
+_REPORTED_PACKAGES = (
+    "hf_vidmodels",
+    "torch",
+    "torchvision",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "numpy",
+)
+_WRITTEN_BY_RUNS = (
+    CHECKPOINTS_FOLDER,
+    FIGURES_FOLDER,
+    TRACKER_FOLDER,
+    ".eval_results",
+    LOG_FILE,
+    RECIPE_FILE,
+    "README.md",
+    "run.json",
+    "metrics.json",
+    "predictions.json",
+    "config.json",
+    "model.safetensors",
+)
+
+
+def check_output_dir(accelerator: Accelerator, args: TrainingArguments) -> Path | None:
+    """Check the run's folder, changing nothing; return the checkpoint to go on from, if any.
+
+    Raises:
+        ValueError: when no folder is named, or it is not empty and the run neither goes on nor may overwrite it.
+        FileNotFoundError: when the checkpoint to go on from does not exist.
+    """
+    answer: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            answer[0] = _find_start(args)
+        except (ValueError, OSError) as error:
+            answer[1] = error
+    # One look for all processes: a second process could see what the first has just made.
+    checkpoint, error = broadcast_object_list(answer)
+    if error is not None:
+        raise error
+    return checkpoint
+
+
+def _find_start(args: TrainingArguments) -> Path | None:
+    if not args.output_dir:
+        raise ValueError("output_dir is missing: say where the run's files go with --output_dir FOLDER.")
+    folder = Path(args.output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir {folder} is a file; name a folder.")
+    if args.resume_from_checkpoint:
+        checkpoint = find_checkpoint(folder, args.resume_from_checkpoint)
+        if checkpoint is None:
+            print(f"There is no checkpoint in {folder} yet: starting from the beginning.")
+        return checkpoint
+    if not args.overwrite_output_dir and folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"output_dir {folder} is not empty: go on with its run (--resume_from_checkpoint last), replace it "
+            "(--overwrite_output_dir), or name another folder."
+        )
+    return None
+
+
+def open_output_dir(args: TrainingArguments, method: str) -> None:
+    """Make the run's folder, without what an earlier run left when that is to be overwritten, and name its recipe.
+
+    `recipe.yaml` holds every field with its value and can be given to `--recipe` again.
+    """
+    folder = Path(args.output_dir)
+    if args.overwrite_output_dir:
+        for name in _WRITTEN_BY_RUNS:
+            _delete(folder / name)
+    (folder / CHECKPOINTS_FOLDER / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+    values = {name: value for name, value in vars(args).items() if name not in _NOT_IN_RECIPE}
+    with atomic_write(folder / RECIPE_FILE, "w") as file:
+        yaml.safe_dump({"method": method, **values}, file, sort_keys=False, allow_unicode=True)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_model(output_dir: Path, model: "PreTrainedModel", weights: dict[str, torch.Tensor], processor: Any) -> None:
+    """Write configuration, safetensors weights and processor; each file is complete or that of before."""
+    temporary = Path(tempfile.mkdtemp(dir=output_dir, prefix=".model.", suffix=".tmp"))
+    try:
+        model.save_pretrained(temporary, state_dict=weights)
+        if processor is not None:
+            processor.save_pretrained(temporary)
+        for path in temporary.iterdir():
+            os.replace(path, output_dir / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_results(output_dir: Path, recipe: "Recipe", evaluation: "Evaluation") -> None:
+    """Write `metrics.json`, `predictions.json` and the evaluation's figures."""
+    write_json(
+        output_dir / "metrics.json",
+        {
+            "task": recipe.task,
+            "corpus": recipe.args.dataset_name,
+            "split": evaluation.split,
+            "num_examples": evaluation.num_examples,
+            "primary_metric": evaluation.primary_metric,
+            "metrics": evaluation.metrics,
+            "tables": evaluation.tables,
+        },
+    )
+    if evaluation.predictions is not None:
+        write_json(output_dir / "predictions.json", evaluation.predictions)
+    for stem, figure in evaluation.figures.items():
+        _write_figure(output_dir / FIGURES_FOLDER / f"{stem}.png", figure)
+
+
+def write_loss_curve(output_dir: Path) -> None:
+    """Draw `figures/loss_curve.png` from the training log."""
+    from ..visualization.loss_curve import draw_loss_curve
+
+    lines = (output_dir / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    _write_figure(output_dir / FIGURES_FOLDER / "loss_curve.png", draw_loss_curve(json.loads(line) for line in lines))
+
+
+def _write_figure(path: Path, figure: Any) -> None:
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    with atomic_write(path) as file:
+        file.write(picture.getvalue())
+
+
+def write_run_facts(
+    output_dir: Path,
+    recipe: "Recipe",
+    accelerator: Accelerator,
+    state: "RunState",
+    num_parameters: int,
+    num_train_examples: int,
+) -> None:
+    """Write `run.json`: what was run, on what, and how long it took."""
+    args = recipe.args
+    write_json(
+        output_dir / "run.json",
+        {
+            "method": recipe.method,
+            "recipe": args.recipe,
+            "command": shown_command(sys.argv),
+            "seed": args.seed,
+            "world_size": accelerator.num_processes,
+            "gradient_accumulation_steps": args.gradient_accumulation_steps,
+            "mixed_precision": accelerator.mixed_precision,
+            "git_commit": _git_commit(),
+            "versions": _versions(),
+            "hardware": _hardware(),
+            "started": state.started,
+            "wall_time_s": round(state.wall_time_s, 3),
+            "num_parameters": num_parameters,
+            "corpus": args.dataset_name,
+            "num_train_examples": num_train_examples,
+            "stages": state.finished_stages,
+        },
+    )
+
+
+def shown_command(words: list[str]) -> str:
+    """Return a command line as it may be written down: what looks like a token is left out."""
+    shown, hide_next = [], False
+    for word in words:
+        if hide_next:
+            word, hide_next = "***", False
+        name, equals, _ = word.partition("=")
+        if name.startswith("-") and re.search(r"token|password|secret|api_?key", name, re.IGNORECASE):
+            word, hide_next = f"{name}=***" if equals else name, not equals
+        shown.append(re.sub(r"hf_[A-Za-z0-9]{6,}", "***", word))
+    return " ".join(shown)
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that this file is tracked in; None for an installed package."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _REPORTED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _hardware() -> dict[str, Any]:
+    name = platform.processor() or platform.machine()
+    cpu_facts = Path("/proc/cpuinfo")
+    if cpu_facts.is_file():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpu_facts.read_text(encoding="utf-8"), re.MULTILINE)
+        name = found[1] if found else name
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": name, "cores": os.cpu_count(), "gpu": gpu}
+
+
+def format_tables(tables: list[dict[str, Any]]) -> str:
+    """Return an evaluation's tables as aligned text; numbers get four digits, the first column stands left."""
+    return "\n\n".join(_format_table(table) for table in tables)
+
+
+def _format_table(table: dict[str, Any]) -> str:
+    rows = [[_format_cell(cell) for cell in row] for row in [table["columns"], *table["rows"]]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join([table["title"], lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _format_cell(cell: Any) -> str:
+    return f"{cell:.4f}" if isinstance(cell, float) else "" if cell is None else str(cell)
