@@ -1,4 +1,4 @@
-"""The transformers pipeline for the task "temporal-action-localization": videos or features in, scored segments out."""
+"""The transformers pipeline for temporal action localisation: videos or features in, scored segments out."""
 
 import os
 from collections.abc import Iterable, Iterator
