@@ -86,7 +86,7 @@ def _draw_timeline(axes: Axes, example: dict[str, Any], classes: list[int], labe
     axes.set_xlim(0, np.nanmax([duration, *(segment["end"] for segment in segments)]))
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    count = f"{len(segments)} segments" if segments else "no segments, classes only"
+    count = f"{len(segments)} segment{'s' * (len(segments) > 1)}" if segments else "no segments, classes only"
     axes.set_title(_plain(f"{example['video_id']}: {duration:.4g} s, {count}"), loc="left", fontsize=8.5)
 
 
