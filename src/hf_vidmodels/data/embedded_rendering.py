@@ -1,0 +1,148 @@
+"""Pixels and masks of a scene, in whole-number arithmetic so that every platform renders the same ones.
+
+Many frames are drawn at once: the background by a table look-up over (T, H, W), each sprite by one over (T, P, P)
+with P the side of the square that it can touch.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .embedded_digits import load_handwriting
+from .embedded_motions import COSINE, FULL, SINE, SUBPIXELS
+from .embedded_scenes import Background, Scene, Sprite
+
+_TEXELS = 32
+# Ink (0 to 256) that begins to cover, and that covers fully.
+_INK_FROM, _INK_FULL = 90, 150
+_HALF_COVERED = 128
+_FRAMES_AT_ONCE = 64
+
+
+def render_frames(scene: Scene) -> np.ndarray:
+    """Draw a whole scene, uint8 (T, size, size, 3) RGB."""
+    return np.concatenate(list(iterate_rendered(scene)))
+
+
+def iterate_rendered(scene: Scene) -> Iterator[np.ndarray]:
+    """Draw a scene in pieces of up to 64 frames, uint8 (t, size, size, 3) RGB, so that memory stays small."""
+    texture = _make_texture(scene.background, scene.size)
+    coverages = [_make_coverage(sprite) for sprite in scene.sprites]
+    patch_sides = [_patch_side(sprite) for sprite in scene.sprites]
+    margin = max(patch_sides, default=0)
+    for start in range(0, scene.num_frames, _FRAMES_AT_ONCE):
+        frames = np.arange(start, min(start + _FRAMES_AT_ONCE, scene.num_frames))
+        canvas = np.zeros((len(frames), scene.size + 2 * margin, scene.size + 2 * margin, 3), np.uint8)
+        inside = slice(margin, margin + scene.size)
+        canvas[:, inside, inside] = _draw_background(scene.background, texture, frames)
+        pixels = canvas.reshape(-1, 3)
+        light = scene.background.light[frames]
+        for sprite, coverage, side in zip(scene.sprites, coverages, patch_sides, strict=True):
+            alpha, rows, columns = _place(sprite, coverage, side, frames, margin, scene.size)
+            row_starts = (np.arange(len(frames))[:, None] * canvas.shape[1] + rows) * canvas.shape[2]
+            touched = np.flatnonzero(alpha)
+            where = (row_starts[:, :, None] + columns[:, None, :]).ravel()[touched]
+            alpha = alpha.ravel()[touched, None]
+            colour = (sprite.colour * light[:, None] // FULL).astype(np.int32)[touched // side**2]
+            below = pixels[where].astype(np.int32)
+            pixels[where] = below + ((colour - below) * alpha >> 8)
+        yield np.ascontiguousarray(canvas[:, inside, inside])
+
+
+def visible_masks(scene: Scene, frame: int) -> np.ndarray:
+    """Which pixels show which sprite in one frame.
+
+    Returns:
+        bool (number of sprites, size, size): pixels that a sprite covers by half or more and that no later sprite
+        covers so.
+    """
+    size = scene.size
+    masks = np.zeros((len(scene.sprites), size, size), bool)
+    covered = np.zeros((size, size), bool)
+    for number in reversed(range(len(scene.sprites))):
+        sprite = scene.sprites[number]
+        side = _patch_side(sprite)
+        canvas = np.zeros((size + 2 * side, size + 2 * side), bool)
+        alpha, rows, columns = _place(sprite, _make_coverage(sprite), side, np.array([frame]), side, size)
+        canvas[rows[0][:, None], columns[0][None]] = alpha[0] >= _HALF_COVERED
+        mask = canvas[side : side + size, side : side + size]
+        masks[number] = mask & ~covered
+        covered |= mask
+    return masks
+
+
+def _make_texture(background: Background, size: int) -> np.ndarray:
+    """Two octaves of periodic noise, int64 (size, size), 0 to 255."""
+    octaves = []
+    for grid in (background.coarse, background.fine):
+        step = size // len(grid)
+        for axis in (0, 1):
+            cell, part = np.divmod(np.arange(size), step)
+            part = part if axis == 1 else part[:, None]
+            following = np.take(grid, (cell + 1) % (size // step), axis)
+            grid = (np.take(grid, cell, axis) * (step - part) + following * part) // step
+        octaves.append(grid)
+    return (2 * octaves[0] + octaves[1]) // 3
+
+
+def _draw_background(background: Background, texture: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    size = len(texture)
+    ends = background.colours
+    palette = ends[0] + (ends[1] - ends[0]) * np.arange(256)[:, None] // 255
+    strength, light = background.tint_strength[frames, None, None], background.light[frames, None, None]
+    tinted = (palette * (FULL - strength) + background.tint[frames, None] * strength) // FULL
+    palettes = np.zeros((len(frames), 256, 4), np.uint8)
+    palettes[..., :3] = tinted * light // FULL
+    # One 32-bit look-up a pixel is much faster than three of 8 bits; the view is undone below, in the same byte order.
+    packed = palettes.view(np.uint32)[..., 0]
+    rows = (np.arange(size) - background.drift[frames, :1]) % size
+    columns = (np.arange(size) - background.drift[frames, 1:]) % size
+    shade = texture[rows[:, :, None], columns[:, None, :]]
+    pixels = np.take_along_axis(packed, shade.reshape(len(frames), -1), axis=1)
+    return pixels.view(np.uint8).reshape(len(frames), size, size, 4)[..., :3]
+
+
+def _make_coverage(sprite: Sprite) -> np.ndarray:
+    """How much the sprite covers, int32 (34, 34), 0 to 256, with an empty rim for what lies outside its square."""
+    ink = np.zeros((10, 10), np.int64)
+    piece = slice(*sprite.rows), slice(*sprite.columns)
+    ink[1:9, 1:9][piece] = 16 * load_handwriting()[0][sprite.sample][piece]
+    factor = _TEXELS // 8
+    # Texel centres lie at odd multiples of half a texel; between the ink samples coverage is interpolated.
+    position = 2 * np.arange(_TEXELS) + 1 + factor
+    cell, part = np.divmod(position, 2 * factor)
+    for axis in (0, 1):
+        weight = part if axis == 1 else part[:, None]
+        ink = (np.take(ink, cell, axis) * (2 * factor - weight) + np.take(ink, cell + 1, axis) * weight) // (
+            2 * factor
+        )
+    coverage = np.clip((ink - _INK_FROM) * FULL // (_INK_FULL - _INK_FROM), 0, FULL)
+    return np.pad(coverage, 1).astype(np.int32)
+
+
+def _patch_side(sprite: Sprite) -> int:
+    """Side in pixels of a square that holds the sprite at its largest, whatever its angle."""
+    return int(sprite.poses.size.max()) * 3 // (2 * SUBPIXELS) + 3
+
+
+def _place(
+    sprite: Sprite, coverage: np.ndarray, side: int, frames: np.ndarray, margin: int, scene_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Opacity of the pixels around a sprite, int32 (t, side, side), and their rows and columns (t, side) on a canvas
+    that is `margin` pixels larger than the picture on every side."""
+    poses = sprite.poses
+    x, y = (np.clip(centre[frames], 0, scene_size * SUBPIXELS - 1).astype(np.int32) for centre in (poses.x, poses.y))
+    reciprocal = ((_TEXELS << 16) // poses.size[frames]).astype(np.int32)[:, None, None]
+    sine, cosine = (
+        table[poses.angle[frames] % len(table)].astype(np.int32)[:, None, None] for table in (SINE, COSINE)
+    )
+    offsets = np.arange(side, dtype=np.int32)
+    columns = (x // SUBPIXELS)[:, None] - side // 2 + offsets
+    rows = (y // SUBPIXELS)[:, None] - side // 2 + offsets
+    right = (columns * SUBPIXELS + SUBPIXELS // 2 - x[:, None])[:, None, :]
+    down = (rows * SUBPIXELS + SUBPIXELS // 2 - y[:, None])[:, :, None]
+    across = ((right * cosine + down * sine >> 10) * reciprocal >> 16) + _TEXELS // 2
+    along = ((down * cosine - right * sine >> 10) * reciprocal >> 16) + _TEXELS // 2
+    texels = np.clip(along, -1, _TEXELS) * (_TEXELS + 2) + np.clip(across, -1, _TEXELS) + _TEXELS + 3
+    alpha = np.take(coverage, texels) * poses.opacity[frames].astype(np.int32)[:, None, None] >> 8
+    return alpha, rows + margin, columns + margin
