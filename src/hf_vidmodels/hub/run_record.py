@@ -1,0 +1,99 @@
+"""What a finished run says about itself, read from its folder and checked before a card repeats it."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LOSS_CURVE = "figures/loss_curve.png"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Contents of a run's files.
+
+    Args:
+        run: `run.json`.
+        metrics: `metrics.json`.
+        config: `config.json`.
+        log: lines of `training_log.jsonl`, empty without that file.
+        recipe: text of `recipe.yaml`, `None` without that file.
+        pictures: paths of `figures/*.png` relative to the folder, sorted, without the loss curve.
+        loss_curve: path of the loss curve, `None` when there is none.
+    """
+
+    run: dict[str, Any]
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    log: list[dict[str, Any]]
+    recipe: str | None
+    pictures: list[str]
+    loss_curve: str | None
+
+
+def read_run_record(folder: str | os.PathLike[str]) -> RunRecord:
+    """Read the files of a run.
+
+    Raises:
+        FileNotFoundError: when `run.json`, `metrics.json` or `config.json` is missing.
+        ValueError: when one of them does not hold what runs write.
+    """
+    folder = Path(folder)
+    run = _read_json(folder / "run.json")
+    for name in ("method", "corpus"):
+        if not isinstance(run.get(name), str):
+            raise ValueError(f"{folder / 'run.json'} must name the {name} as text, got {run.get(name)!r}")
+    metrics = _read_json(folder / "metrics.json")
+    _check_metrics(metrics, folder / "metrics.json")
+    recipe_path, log_path = folder / "recipe.yaml", folder / "training_log.jsonl"
+    pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / "figures").glob("*.png"))
+    return RunRecord(
+        run=run,
+        metrics=metrics,
+        config=_read_json(folder / "config.json"),
+        log=_read_json_lines(log_path) if log_path.is_file() else [],
+        recipe=recipe_path.read_text(encoding="utf-8").rstrip() if recipe_path.is_file() else None,
+        pictures=[picture for picture in pictures if picture != LOSS_CURVE],
+        loss_curve=LOSS_CURVE if LOSS_CURVE in pictures else None,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; a card is made from the folder of a finished run")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); evaluate the model again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _read_json_lines(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{path} holds a line that is not JSON ({error}); remove it") from error
+
+
+def _check_metrics(content: dict[str, Any], path: Path) -> None:
+    for name in ("task", "corpus", "split", "primary_metric"):
+        if not isinstance(content.get(name), str):
+            raise ValueError(f"{path} must give {name!r} as text, got {content.get(name)!r}")
+    if not isinstance(content.get("num_examples"), int) or content["num_examples"] < 1:
+        raise ValueError(f"{path} must give 'num_examples' as a positive count, got {content.get('num_examples')!r}")
+    measured = content.get("metrics")
+    if not isinstance(measured, dict) or content["primary_metric"] not in measured:
+        raise ValueError(
+            f"{path} must give 'metrics' by name, the primary one {content['primary_metric']!r} among them"
+        )
+    for name, value in measured.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{path} must give the metric {name!r} as a finite number, got {value!r}")
+    for table in content.setdefault("tables", []):
+        if any(len(row) != len(table["columns"]) for row in table["rows"]):
+            raise ValueError(f"{path} has rows in the table {table['title']!r} that do not fit its columns")
