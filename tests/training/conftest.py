@@ -1,5 +1,6 @@
 """A toy run in this process, with everything but the recipe as in a real one."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
-from hf_vidmodels.training.loop import run
+from hf_vidmodels.training import loop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -31,6 +32,10 @@ SETTINGS = {
 }
 
 
+# The loop collects garbage between stages; what the test session has imported need not be looked through each time.
+gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def one_thread_and_no_accelerator_left():
     torch.set_num_threads(1)
@@ -40,12 +45,15 @@ def one_thread_and_no_accelerator_left():
 
 
 @pytest.fixture
-def train():
-    """Return a function that trains the toy into a folder and gives its final weights."""
+def train(monkeypatch):
+    """Return a function that trains the toy into a folder and gives its final weights; pictures only when asked for."""
 
-    def train_toy(output_dir, recipe_class=ToyRecipe, **changes):
+    def train_toy(output_dir, recipe_class=ToyRecipe, draw=False, **changes):
         args = ToyArguments(**(SETTINGS | {"output_dir": str(output_dir)} | changes))
-        run(recipe_class(args), args)
+        with monkeypatch.context() as patch:
+            if not draw:
+                patch.setattr(loop, "write_loss_curve", lambda folder: None)
+            loop.run(recipe_class(args), args)
         return load_file(Path(output_dir) / "model.safetensors")
 
     return train_toy

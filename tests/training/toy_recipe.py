@@ -28,6 +28,7 @@ class ToyArguments(TrainingArguments):
     noise: float = argument(0.2, "Standard deviation of the augmentation.")
     bad_sample: int | None = argument(None, "A sample whose target is not a number.")
     bad_from_epoch: int = argument(0, "Epoch of the run from which it is so.")
+    batch_norm: bool = argument(True, "Whether the networks have running statistics.")
     step_seconds: float = argument(0.0, "Time that a step takes at least.", changes_result=False)
     lr_by_layer: list[float] | None = argument(None, "Learning rates of the first and the second layer.")
     num_samples: int = argument(NUM_SAMPLES, "Size of the training data.")
@@ -44,10 +45,16 @@ class ToyModel(PreTrainedModel):
 
     config_class = ToyConfig
 
-    def __init__(self, config: ToyConfig, dropout: float = 0.0):
+    def __init__(self, config: ToyConfig, dropout: float = 0.0, batch_norm: bool = True):
         super().__init__(config)
         self.base, self.refiner = (
-            nn.Sequential(nn.Linear(WIDTH, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
+            nn.Sequential(
+                nn.Linear(WIDTH, 8),
+                nn.BatchNorm1d(8) if batch_norm else nn.Identity(),
+                nn.Tanh(),
+                nn.Dropout(dropout),
+                nn.Linear(8, 1),
+            )
             for _ in range(2)
         )
         self.post_init()
@@ -83,7 +90,7 @@ class ToyRecipe(Recipe):
         self.inputs, self.targets = draws, np.sin(draws.sum(axis=1))
 
     def build_model(self):
-        return ToyModel(ToyConfig(), dropout=self.args.dropout)
+        return ToyModel(ToyConfig(), self.args.dropout, self.args.batch_norm)
 
     def stages(self):
         return [Stage("base", self.args.num_train_epochs), Stage("refiner", self.args.num_train_epochs)]
@@ -102,10 +109,10 @@ class ToyRecipe(Recipe):
     def parameter_groups(self, module, stage_index):
         if self.args.lr_by_layer is None:
             return super().parameter_groups(module, stage_index)
-        layers = (module[:3], module[3:])
+        first, last = self.args.lr_by_layer
         return [
-            {"params": list(part.parameters()), "lr": rate}
-            for part, rate in zip(layers, self.args.lr_by_layer, strict=True)
+            {"params": list(module[:3].parameters()), "lr": first},
+            {"params": list(module[3:].parameters()), "lr": last},
         ]
 
     def step(self, module, batch, progress):

@@ -126,8 +126,8 @@ class Recipe(ABC):
         arguments_class: the arguments it takes, a dataclass derived from `TrainingArguments`.
         args: the resolved arguments.
         accelerator: set by `attach`.
-        work_dir: a folder of the run that survives a restart and is never shared; set by `attach`, made before the first
-            stage.
+        work_dir: a folder of the run that survives a restart and is never shared; set by `attach`, made before the
+            first stage.
         processor: saved beside the model when not None; set it in `__init__`, `prepare_data` or `build_model`.
     """
 
