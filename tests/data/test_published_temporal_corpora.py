@@ -37,7 +37,9 @@ def thumos_database():
     return {
         "video_validation_1": video("validation", ("Diving", 1, 2), ("CliffDiving", 1, 2)),
         "video_validation_2": video("validation", ("GolfSwing", 0, 5), duration=15.5),
-        "video_test_1": video("test", ("Diving", 3, 4.5), ("Diving", 8, 9), ("GolfSwing", 0, 1), ("CliffDiving", 0, 1)),
+        "video_test_1": video(
+            "test", ("Diving", 3, 4.5), ("Diving", 8, 9), ("GolfSwing", 0, 1), ("CliffDiving", 0, 1)
+        ),
     }
 
 
@@ -134,9 +136,15 @@ def test_segments_beyond_the_duration_are_a_warning_unless_told_otherwise(tmp_pa
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ({"train": ["video_validation_1"] * 2, "test": ["video_test_1"]}, r"video ids more than once \(video_validatio"),
+        (
+            {"train": ["video_validation_1"] * 2, "test": ["video_test_1"]},
+            r"video ids more than once \(video_validatio",
+        ),
         ({"train": ["video_test_1"], "test": ["video_test_1"]}, r"in more than one split file .*\(video_test_1\)"),
-        ({"train": ["video_validation_3"], "test": ["video_test_1"]}, r"no entry in gt\.json .*did you mean 'video_val"),
+        (
+            {"train": ["video_validation_3"], "test": ["video_test_1"]},
+            r"no entry in gt\.json .*did you mean 'video_val",
+        ),
         ({"train": [], "test": ["video_test_1"]}, "split 'train' is empty"),
     ],
 )

@@ -84,16 +84,17 @@ def build_example_corpus(
     all_rows = [row for rows in splits.values() for row in rows]
     columns = [column for column in task_contract(task).columns if any(column.name in row.cells for row in all_rows)]
     types = {column.name: _type_for(task, column.name, all_rows, ["placeholder"]) for column in columns}
+    paths = [column.name for column in columns if column.kind in PATH_KINDS]
     labels: list[str | int] = []
 
     def read(row: Row) -> dict[str, Any]:
-        return {
-            name: _convert(row.cells.get(name), type_, f"{row.where}, column {name!r}", row.root, labels)
+        example = {
+            name: _convert(row.cells.get(name), type_, f"{row.where}, column {name!r}", labels)
             for name, type_ in types.items()
         }
+        return example | {name: str(row.root / example[name]) for name in paths if example[name] is not None}
 
     converted = {split: [read(row) for row in rows] for split, rows in splits.items()}
-    paths = [column.name for column in columns if column.kind in PATH_KINDS]
     _require_media(converted, paths, folder)
     names = list(class_names) if class_names is not None else _classes_that_occur(labels, folder)
     encode = _label_encoder(labels, names, folder)
@@ -159,9 +160,9 @@ def _is_list(cell: Any) -> bool:
     return isinstance(cell, list) or (isinstance(cell, str) and (LIST_SEPARATOR in cell or cell.startswith("[")))
 
 
-def _convert(value: Any, type_: Any, where: str, root: Path, labels: list[str | int]) -> Any:
+def _convert(value: Any, type_: Any, where: str, labels: list[str | int]) -> Any:
     """Convert a cell to a column's type; class names are noted in `labels` and stay as they are."""
-    from datasets import ClassLabel, Image, List, Value, Video
+    from datasets import ClassLabel, Image, List, Video
 
     if value is None:
         return None
@@ -169,19 +170,17 @@ def _convert(value: Any, type_: Any, where: str, root: Path, labels: list[str | 
         items = split_cell(value, where) if isinstance(value, str) else value
         if not isinstance(items, list):
             items = [items]
-        return [_convert(item, type_.feature, where, root, labels) for item in items]
+        return [_convert(item, type_.feature, where, labels) for item in items]
     if isinstance(type_, dict):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object with {', '.join(type_)}, got {value!r}")
-        return {name: _convert(value.get(name), part, f"{where}.{name}", root, labels) for name, part in type_.items()}
-    if isinstance(type_, (Image, Video)):
-        return str(root / str(value))
+        return {name: _convert(value.get(name), part, f"{where}.{name}", labels) for name, part in type_.items()}
     if isinstance(type_, ClassLabel):
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             raise ValueError(f"{where} must be the name of a class, got {value!r}")
         labels.append(value)
         return value
-    if isinstance(type_, Value) and type_.dtype == "string":
+    if isinstance(type_, (Image, Video)) or type_.dtype == "string":
         return str(value)
     number = parse_number(value, "the value", where)
     return int(number) if type_.dtype.startswith("int") else number

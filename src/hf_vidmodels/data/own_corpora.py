@@ -215,13 +215,13 @@ def _annotation(row: Row) -> VideoAnnotation:
 
 def _listed_splits(root: Path, annotations: Sequence[VideoAnnotation]) -> dict[str, str] | None:
     """Give the split of each id in `split_train.txt`, ...; None where there is no such file."""
-    files = {split: root / f"split_{stem}.txt" for stem, split in SPLIT_NAMES.items()}
-    files = {split: file for split, file in files.items() if file.is_file()}
+    files = [(split, root / f"split_{stem}.txt") for stem, split in SPLIT_NAMES.items()]
+    files = [(split, file) for split, file in files if file.is_file()]
     if not files:
         return None
     known = {annotation.video_id for annotation in annotations}
     listed: dict[str, str] = {}
-    for split, file in files.items():
+    for split, file in files:
         ids = read_ids(file)
         absent, again = [name for name in ids if name not in known], [name for name in ids if name in listed]
         if absent or again:
