@@ -68,18 +68,14 @@ def localize_segments(
         frames_per_snippet=frames_per_snippet,
         warp=warp,
     )
-    tensors = {name: torch.from_numpy(values) for name, values in candidates.items()}
-    kept = segment_nms(
-        tensors["segments"],
-        tensors["scores"],
-        nms_threshold,
-        labels=tensors["labels"],
-        length_offset=NMS_LENGTH_OFFSET,
-    ).numpy()
-    _, first_seen, class_of_candidate = np.unique(candidates["labels"], return_index=True, return_inverse=True)
-    # The kept ones come by descending score; a stable sort by class keeps that order inside each class.
-    kept = kept[np.argsort(first_seen[class_of_candidate[kept]], kind="stable")]
-    return {name: values[kept] for name, values in candidates.items()}
+    labels, first_seen = np.unique(candidates["labels"], return_index=True)
+    kept = [np.zeros(0, dtype=np.int64)]
+    for label in labels[np.argsort(first_seen)]:
+        members = np.flatnonzero(candidates["labels"] == label)
+        segments, scores = (torch.from_numpy(candidates[name][members]) for name in ("segments", "scores"))
+        survivors = segment_nms(segments, scores, nms_threshold, length_offset=NMS_LENGTH_OFFSET)
+        kept.append(members[survivors.numpy()])
+    return {name: values[np.concatenate(kept)] for name, values in candidates.items()}
 
 
 def candidate_segments(
@@ -103,7 +99,8 @@ def candidate_segments(
     class_scores, cas, attention = _checked_outputs(class_scores, cas, attention, num_features)
     classes = chosen_classes(class_scores, class_threshold)
     curves = upsample_curves(np.column_stack([cas[:, classes], attention]), upsample_scale).T
-    batches = [_stage_candidates(stage, curves[:-1], curves[-1], class_scores[classes]) for stage in stages]
+    cas_curves, attention_curve = _Curves.of(curves[:-1]), _Curves.of(curves[-1:])
+    batches = [_stage_candidates(stage, cas_curves, attention_curve, class_scores[classes]) for stage in stages]
 
     duration = frames_per_snippet * num_features / frames_per_second
     segments = np.concatenate([batch.bounds for batch in batches]) * (duration / curves.shape[1])
@@ -128,12 +125,33 @@ def chosen_classes(class_scores: np.ndarray, class_threshold: float) -> np.ndarr
     return above if len(above) else np.array([action_scores.argmax()])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class _Curves:
+    """Up-sampled curves (K, Lu) and the sums (K, Lu + 1) of their points before each position."""
+
+    values: np.ndarray
+    sums: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "_Curves":
+        values = np.ascontiguousarray(values)
+        sums = np.zeros((values.shape[0], values.shape[1] + 1))
+        np.cumsum(values, axis=1, out=sums[:, 1:])
+        return cls(values, sums)
+
+    def sum_between(self, curve: np.ndarray, begin: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """Sum the points [begin, stop) of the given curves, all (N,)."""
+        return self.sums[curve, stop] - self.sums[curve, begin]
+
+
+@dataclass(frozen=True, eq=False)
 class _Candidates:
     """Candidates of one stage, ordered by threshold, class and start.
 
-    `bounds` (N, 2) are the first point inside and the first one after, in points of the up-sampled curves; `classes`
-    (N,) index the chosen classes.
+    Attributes:
+        bounds: (N, 2) the first point inside and the first one after, in points of the up-sampled curves.
+        scores: (N,) float64.
+        classes: (N,) indices into the chosen classes.
     """
 
     bounds: np.ndarray
@@ -142,34 +160,32 @@ class _Candidates:
 
 
 def _stage_candidates(
-    stage: Mapping[str, Any], cas: np.ndarray, attention: np.ndarray, class_scores: np.ndarray
+    stage: Mapping[str, Any], cas: _Curves, attention: _Curves, class_scores: np.ndarray
 ) -> _Candidates:
-    """Threshold and score the curves `cas` (Kc, Lu) and `attention` (Lu,) of the chosen classes, scored (Kc,)."""
+    """Threshold and score the curves of the chosen classes, which score (Kc,), and the attention that they share."""
     from_cas = stage["source"] == "cas"
-    source, other = (cas, attention[None]) if from_cas else (attention[None], cas)
+    source, other = (cas, attention) if from_cas else (attention, cas)
     weights = stage["cas_weight"], stage["attention_weight"]
     source_weight, other_weight = weights if from_cas else weights[::-1]
 
-    source_sums, other_sums = _prefix_sums(source), _prefix_sums(other)
-    runs = _Runs.above(source, np.asarray(stage["thresholds"], dtype=np.float64), source_sums)
-    run, source_curve, classes = _pair_with_classes(runs, len(cas), each_curve_is_a_class=from_cas)
+    runs = _Runs.above(source, np.asarray(stage["thresholds"], dtype=np.float64))
+    run, source_curve, classes = _pair_with_classes(runs, len(cas.values), each_curve_is_a_class=from_cas)
     other_curve = np.zeros_like(classes) if from_cas else classes
 
     begin, stop = runs.begins[run], runs.stops[run]
     length = stop - begin
     outer_begin = np.maximum(np.trunc(begin - stage["outer_ratio"] * length), 0).astype(np.int64)
     outer_stop = np.trunc(stop - 1 + stage["outer_ratio"] * length).astype(np.int64) + 1
-    outer_stop = np.minimum(outer_stop, source.shape[1])
-
-    # Outside the run the source curve counts where it is above the threshold too, the other curve everywhere.
-    source_outer = runs.sum_around(run, outer_begin, outer_stop)
-    other_outer = _sum_between(other_sums, other_curve, outer_begin, begin) + _sum_between(
-        other_sums, other_curve, stop, outer_stop
-    )
-    inner = source_weight * _sum_between(source_sums, source_curve, begin, stop)
-    inner += other_weight * _sum_between(other_sums, other_curve, begin, stop)
-    outer = source_weight * source_outer + other_weight * other_outer
+    outer_stop = np.minimum(outer_stop, source.values.shape[1])
     outer_length = (begin - outer_begin) + (outer_stop - stop)
+
+    # Outside the run the source curve counts where it is over the threshold too, the other curve everywhere.
+    inner = source_weight * source.sum_between(source_curve, begin, stop)
+    outer = source_weight * runs.sum_around(run, outer_begin, outer_stop)
+    if other_weight:
+        around = other.sum_between(other_curve, outer_begin, begin) + other.sum_between(other_curve, stop, outer_stop)
+        inner += other_weight * other.sum_between(other_curve, begin, stop)
+        outer += other_weight * around
     scores = inner / length - outer / np.maximum(outer_length, 1)
     scores += stage["class_score_weight"] * class_scores[classes].astype(np.float64)
     return _Candidates(np.stack([begin, stop], axis=1), scores, classes)
@@ -177,41 +193,40 @@ def _stage_candidates(
 
 @dataclass(frozen=True, eq=False)
 class _Runs:
-    """Maximal runs of points on or above a threshold, for every threshold and every source curve, in this order.
+    """Maximal runs of points on or over a threshold, for every threshold and every source curve, in this order.
 
     Attributes:
+        source: the Ks curves.
         thresholds: (R,) index of the threshold of each run.
         curves: (R,) index of its curve.
         begins: (R,) first point inside.
         stops: (R,) first point after.
         keys: (R,) rank of `begins` over all thresholds and curves, ascending.
         sums_before: (R + 1,) sum of the curves over all earlier runs.
-        prefix_sums: (Ks, Lu + 1) of the curves.
     """
 
+    source: _Curves
     thresholds: np.ndarray
     curves: np.ndarray
     begins: np.ndarray
     stops: np.ndarray
     keys: np.ndarray
     sums_before: np.ndarray
-    prefix_sums: np.ndarray
 
     @classmethod
-    def above(cls, curves: np.ndarray, thresholds: np.ndarray, prefix_sums: np.ndarray) -> "_Runs":
-        """Find the runs of `curves` (Ks, Lu) above each of `thresholds` (H,)."""
-        num_curves, num_points = curves.shape
+    def above(cls, source: _Curves, thresholds: np.ndarray) -> "_Runs":
+        """Find the runs of the source curves over each of `thresholds` (H,)."""
+        num_curves, num_points = source.values.shape
         inside = np.zeros((len(thresholds), num_curves, num_points + 2), dtype=bool)
-        np.greater_equal(curves[None], thresholds[:, None, None], out=inside[:, :, 1:-1])
+        np.greater_equal(source.values[None], thresholds[:, None, None], out=inside[:, :, 1:-1])
         # Every row begins and ends outside, so its changes alternate between a begin and a stop.
         changes = np.flatnonzero(inside[:, :, 1:] != inside[:, :, :-1])
         keys = changes[::2]
         rows, begins = np.divmod(keys, num_points + 1)
         stops = changes[1::2] - rows * (num_points + 1)
-        threshold_indices, curve_indices = np.divmod(rows, num_curves)
-        sums = _sum_between(prefix_sums, curve_indices, begins, stops)
-        sums_before = np.concatenate([[0.0], np.cumsum(sums)])
-        return cls(threshold_indices, curve_indices, begins, stops, keys, sums_before, prefix_sums)
+        threshold_indices, curves = np.divmod(rows, num_curves)
+        sums_before = np.concatenate([[0.0], np.cumsum(source.sum_between(curves, begins, stops))])
+        return cls(source, threshold_indices, curves, begins, stops, keys, sums_before)
 
     def sum_around(self, run: np.ndarray, begin: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """Sum the thresholded curve over [begin, first point of the run) and [after the run, stop), each (N,)."""
@@ -220,12 +235,12 @@ class _Runs:
         return before + after
 
     def _sum_before(self, run: np.ndarray, point: np.ndarray) -> np.ndarray:
-        """Sum all runs up to `point` (N,) in the row of `run` (N,)."""
+        """Sum all earlier rows' runs and what lies before `point` (N,) in the row of `run` (N,)."""
         rank = np.searchsorted(self.keys, self.keys[run] - self.begins[run] + point)
         last = np.maximum(rank - 1, 0)
         same_row = (self.thresholds[last] == self.thresholds[run]) & (self.curves[last] == self.curves[run])
         cut = (rank > 0) & same_row & (self.stops[last] > point)
-        beyond = _sum_between(self.prefix_sums, self.curves[run], point, self.stops[last])
+        beyond = self.source.sum_between(self.curves[run], point, self.stops[last])
         return self.sums_before[rank] - np.where(cut, beyond, 0)
 
 
@@ -244,15 +259,6 @@ def _pair_with_classes(
     by_threshold = np.argsort(runs.thresholds[run], kind="stable")
     run, classes = run[by_threshold], classes[by_threshold]
     return run, runs.curves[run], classes
-
-
-def _prefix_sums(curves: np.ndarray) -> np.ndarray:
-    """Give (K, Lu + 1) sums of `curves` (K, Lu) over the points before each position."""
-    return np.pad(np.cumsum(curves, axis=1), ((0, 0), (1, 0)))
-
-
-def _sum_between(prefix_sums: np.ndarray, curve: np.ndarray, begin: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    return prefix_sums[curve, stop] - prefix_sums[curve, begin]
 
 
 def _checked_outputs(

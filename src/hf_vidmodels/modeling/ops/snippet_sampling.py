@@ -33,11 +33,11 @@ def interpolate_linear(x_new: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nd
     x_new = np.asarray(x_new, dtype=np.float64)
     if len(x) < 2 or len(x) != len(y):
         raise ValueError(f"interpolation needs two or more knots with a value each, got {len(x)} and {len(y)}")
-    right = np.clip(np.searchsorted(x, x_new, side="left"), 1, len(x) - 1)
-    left = right - 1
+    left = np.clip(np.searchsorted(x, x_new, side="left") - 1, 0, len(x) - 2)
     per_row = (slice(None),) + (None,) * (y.ndim - 1)
-    slope = (y[right] - y[left]) / (x[right] - x[left])[per_row]
-    return slope * (x_new - x[left])[per_row] + y[left]
+    slopes = np.diff(y, axis=0) / np.diff(x)[per_row]
+    # `take` copies whole rows, several times faster than indexing does.
+    return slopes.take(left, axis=0) * (x_new - x.take(left))[per_row] + y.take(left, axis=0)
 
 
 def sample_uniform(features: np.ndarray, num_snippets: int) -> np.ndarray:
