@@ -21,13 +21,31 @@ from ..atomic_io import atomic_write
 from .contracts import features_for
 from .embedded_cache import default_cache_dir, ensure_folder, read_manifest
 from .embedded_motions import ACTIONS
+from .embedded_pictures import (
+    BOXES,
+    DIGITS,
+    IMAGES,
+    OBJECTS,
+    annotate_boxes,
+    annotate_image,
+    annotate_object,
+    picture_scene,
+)
 from .embedded_rendering import iterate_rendered
 from .embedded_scenes import FPS, Scene
 from .embedded_untrimmed import UntrimmedParameters, annotate_untrimmed, untrimmed_scene
+from .embedded_videos import (
+    ClipParameters,
+    TubeParameters,
+    annotate_clip,
+    annotate_tubes,
+    clip_scene,
+    tube_scene,
+)
 from .video_writing import write_video
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict, Features
 
 METADATA = "metadata.jsonl"
 # Raised whenever the same seed gives other scenes, pixels or annotations, so that older caches are not taken.
@@ -46,7 +64,7 @@ class EmbeddedCorpus:
         classes: names of its classes.
         parameters: how many examples, how large and how hard; every such class has `splits`.
         compose: (random generator, split, parameters) -> scene.
-        annotate: (scene, name of the example, number of the example) -> rows of `columns`, classes as names.
+        annotate: (scene, name of the example, its number, parameters) -> rows of `columns`, classes as names.
     """
 
     task: str
@@ -55,10 +73,37 @@ class EmbeddedCorpus:
     classes: tuple[str, ...]
     parameters: Any
     compose: Callable[[np.random.Generator, str, Any], Scene]
-    annotate: Callable[[Scene, str, int], list[dict[str, Any]]]
+    annotate: Callable[[Scene, str, int, Any], list[dict[str, Any]]]
 
 
 EMBEDDED_CORPORA = {
+    "images": EmbeddedCorpus(
+        task="image-classification",
+        media=("image", ".png"),
+        columns=("label",),
+        classes=DIGITS,
+        parameters=IMAGES,
+        compose=picture_scene,
+        annotate=annotate_image,
+    ),
+    "clips": EmbeddedCorpus(
+        task="video-classification",
+        media=("video", ".mp4"),
+        columns=("label",),
+        classes=ACTIONS,
+        parameters=ClipParameters(),
+        compose=clip_scene,
+        annotate=annotate_clip,
+    ),
+    "boxes": EmbeddedCorpus(
+        task="mask-labeling",
+        media=("image", ".png"),
+        columns=("image_id", "objects"),
+        classes=DIGITS,
+        parameters=BOXES,
+        compose=picture_scene,
+        annotate=annotate_boxes,
+    ),
     "untrimmed": EmbeddedCorpus(
         task="temporal-action-localization",
         media=("video", ".mp4"),
@@ -67,6 +112,24 @@ EMBEDDED_CORPORA = {
         parameters=UntrimmedParameters(),
         compose=untrimmed_scene,
         annotate=annotate_untrimmed,
+    ),
+    "tubes": EmbeddedCorpus(
+        task="action-detection",
+        media=("video", ".mp4"),
+        columns=("video_id", "timestamp", "boxes", "labels", "keyframe"),
+        classes=ACTIONS,
+        parameters=TubeParameters(),
+        compose=tube_scene,
+        annotate=annotate_tubes,
+    ),
+    "objects": EmbeddedCorpus(
+        task="object-localization",
+        media=("image", ".png"),
+        columns=("label", "bbox"),
+        classes=DIGITS,
+        parameters=OBJECTS,
+        compose=picture_scene,
+        annotate=annotate_object,
     ),
 }
 
@@ -151,10 +214,18 @@ def load_embedded_corpus(
     return splits[split]
 
 
-def embedded_features(name: str) -> "Any":
-    """The `datasets.Features` of an embedded corpus."""
+def embedded_features(name: str) -> "Features":
+    """The columns of an embedded corpus and their types: those of its task, and what only generated data can tell."""
+    from datasets import List, Value
+
     corpus = _corpus(name)
-    return features_for(corpus.task, (corpus.media[0], *corpus.columns), corpus.classes)
+    features = features_for(corpus.task, (corpus.media[0], *corpus.columns), corpus.classes)
+    if corpus.task == "mask-labeling":
+        rle = {"size": List(Value("int64"), length=2), "counts": Value("string")}
+        features["objects"] = List({**features["objects"].feature, "segmentation": rle})
+    if corpus.task == "action-detection":
+        features["actor_ids"] = List(Value("int64"))
+    return features
 
 
 def compose_embedded_scene(name: str, split: str, index: int, seed: int = 0, parameters: Any = None) -> Scene:
@@ -173,7 +244,7 @@ def _write_split(folder: Path, corpus: EmbeddedCorpus, generators: list[np.rando
         stem = f"{folder.name}_{number:05d}"
         path = folder / f"{stem}{corpus.media[1]}"
         _write_media(path, scene)
-        rows += [{"file_name": path.name, **row} for row in corpus.annotate(scene, stem, number)]
+        rows += [{"file_name": path.name, **row} for row in corpus.annotate(scene, stem, number, parameters)]
     with atomic_write(folder / METADATA, "w") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 

@@ -15,7 +15,6 @@ from .embedded_scenes import Background, Scene, Sprite
 _TEXELS = 32
 # Ink (0 to 256) that begins to cover, and that covers fully.
 _INK_FROM, _INK_FULL = 90, 150
-_HALF_COVERED = 128
 _FRAMES_AT_ONCE = 64
 
 
@@ -38,7 +37,8 @@ def iterate_rendered(scene: Scene) -> Iterator[np.ndarray]:
         pixels = canvas.reshape(-1, 3)
         light = scene.background.light[frames]
         for sprite, coverage, side in zip(scene.sprites, coverages, patch_sides, strict=True):
-            alpha, rows, columns = _place(sprite, coverage, side, frames, margin, scene.size)
+            covered, rows, columns = _place(sprite, coverage, side, frames, margin, scene.size)
+            alpha = covered * sprite.poses.opacity[frames].astype(np.int32)[:, None, None] // FULL
             row_starts = (np.arange(len(frames))[:, None] * canvas.shape[1] + rows) * canvas.shape[2]
             touched = np.flatnonzero(alpha)
             where = (row_starts[:, :, None] + columns[:, None, :]).ravel()[touched]
@@ -49,26 +49,31 @@ def iterate_rendered(scene: Scene) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(canvas[:, inside, inside])
 
 
-def visible_masks(scene: Scene, frame: int) -> np.ndarray:
-    """Which pixels show which sprite in one frame.
-
-    Returns:
-        bool (number of sprites, size, size): pixels that a sprite covers by half or more and that no later sprite
-        covers so.
-    """
+def shown_masks(scene: Scene, frame: int) -> np.ndarray:
+    """Which pixels each sprite takes in one frame, were it alone and fully opaque: bool (sprites, size, size)."""
     size = scene.size
     masks = np.zeros((len(scene.sprites), size, size), bool)
-    covered = np.zeros((size, size), bool)
-    for number in reversed(range(len(scene.sprites))):
-        sprite = scene.sprites[number]
+    for mask, sprite in zip(masks, scene.sprites, strict=True):
         side = _patch_side(sprite)
         canvas = np.zeros((size + 2 * side, size + 2 * side), bool)
-        alpha, rows, columns = _place(sprite, _make_coverage(sprite), side, np.array([frame]), side, size)
-        canvas[rows[0][:, None], columns[0][None]] = alpha[0] >= _HALF_COVERED
-        mask = canvas[side : side + size, side : side + size]
-        masks[number] = mask & ~covered
-        covered |= mask
+        covered, rows, columns = _place(sprite, _make_coverage(sprite), side, np.array([frame]), side, size)
+        canvas[rows[0][:, None], columns[0][None]] = covered[0] >= FULL // 2
+        mask[:] = canvas[side : side + size, side : side + size]
     return masks
+
+
+def visible_masks(scene: Scene, frame: int) -> np.ndarray:
+    """`shown_masks` less what later sprites cover, bool (sprites, size, size)."""
+    masks = shown_masks(scene, frame)
+    covered = np.logical_or.accumulate(masks[::-1])[::-1]
+    masks[:-1] &= ~covered[1:]
+    return masks
+
+
+def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """The smallest box (left, top, right, bottom) around a non-empty mask; right and bottom are exclusive."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _make_texture(background: Background, size: int) -> np.ndarray:
@@ -128,8 +133,8 @@ def _patch_side(sprite: Sprite) -> int:
 def _place(
     sprite: Sprite, coverage: np.ndarray, side: int, frames: np.ndarray, margin: int, scene_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Opacity of the pixels around a sprite, int32 (t, side, side), and their rows and columns (t, side) on a canvas
-    that is `margin` pixels larger than the picture on every side."""
+    """How much the sprite covers of the pixels around it, int32 (t, side, side), 0 to 256, and the rows and columns of
+    these pixels (t, side) on a canvas that is `margin` pixels larger than the picture on every side."""
     poses = sprite.poses
     x, y = (np.clip(centre[frames], 0, scene_size * SUBPIXELS - 1).astype(np.int32) for centre in (poses.x, poses.y))
     reciprocal = ((_TEXELS << 16) // poses.size[frames]).astype(np.int32)[:, None, None]
@@ -144,5 +149,4 @@ def _place(
     across = ((right * cosine + down * sine >> 10) * reciprocal >> 16) + _TEXELS // 2
     along = ((down * cosine - right * sine >> 10) * reciprocal >> 16) + _TEXELS // 2
     texels = np.clip(along, -1, _TEXELS) * (_TEXELS + 2) + np.clip(across, -1, _TEXELS) + _TEXELS + 3
-    alpha = np.take(coverage, texels) * poses.opacity[frames].astype(np.int32)[:, None, None] >> 8
-    return alpha, rows + margin, columns + margin
+    return np.take(coverage, texels), rows + margin, columns + margin

@@ -148,7 +148,9 @@ def _fidget(rng: np.random.Generator, poses: Poses, spans: list[tuple[int, int]]
             taken.append((start, start + length))
 
 
-def annotate_untrimmed(scene: Scene, video_id: str, number: int) -> list[dict[str, Any]]:
+def annotate_untrimmed(
+    scene: Scene, video_id: str, number: int, parameters: UntrimmedParameters
+) -> list[dict[str, Any]]:
     """One row for temporal action localisation: times in seconds, classes by name."""
     segments = [
         {"start": action.start / FPS, "end": action.end / FPS, "label": ACTIONS[action.label]}
