@@ -187,14 +187,13 @@ def _build_temporal(path: Path, contents: Sequence[tuple[_Table, Any]]) -> "Data
                 by_split.setdefault(split, []).append(annotation)
         for split, members in by_split.items():
             attach_files(members, table.root, split)
-            require_files(members, str(table.root))
             splits.setdefault(split, []).extend(members)
     splits = splits or {DEFAULT_SPLIT: []}
-    for annotations in splits.values():
-        fill_durations(annotations)
+    everyone = [annotation for annotations in splits.values() for annotation in annotations]
+    require_files(everyone, str(path))
+    fill_durations(everyone)
     names = read_class_names(folder)
     if names is None:
-        everyone = [annotation for annotations in splits.values() for annotation in annotations]
         names = sorted({label for annotation in everyone for label in annotation.all_labels})
     return build_temporal_corpus(splits, names, str(path))
 
