@@ -20,6 +20,7 @@ NAMES = ("thumos_tiny", "activitynet_tiny")
 class AsmLocCase:
     """One set of reference values: official options, ours, tensors of both files, and the two JSON files."""
 
+    name: str
     options: dict[str, Any]
     config: AsmLocConfig
     io: dict[str, np.ndarray]
@@ -65,6 +66,7 @@ def load_case(name: str) -> AsmLocCase:
     folder = FOLDER / name
     options = json.loads((folder / "config.json").read_text())
     return AsmLocCase(
+        name=name,
         options=options,
         config=config_from_official(options),
         io=load_file(folder / "io.safetensors"),
