@@ -137,7 +137,7 @@ def write_run_files(folder):
     (folder / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "figures").mkdir()
     for name in ("loss_curve", "timelines"):
-        (folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG not really")
+        (folder / "figures" / f"{name}.png").write_bytes(b"\x89PNG, not really: " + name.encode())
     for name in ("checkpoints/last", "runs/tensorboard"):
         (folder / name).mkdir(parents=True)
         (folder / name / "state.pt").write_bytes(b"a pickle")
