@@ -123,6 +123,14 @@ def test_videos_alone_are_enough_and_give_the_duration(tmp_path):
     assert row["duration"] == pytest.approx(2.0) and "features" not in row
 
 
+def test_extracted_features_tell_their_rate_and_so_the_duration(tmp_path):
+    put_features(tmp_path, "features/a.npy", num_rows=50)
+    put_lines(tmp_path / "features" / "features.json", {"frames_per_second": 25.0, "snippet_stride": 8})
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
+    row = load_corpus(tmp_path)["train"][0]
+    assert (row["fps"], row["frames_per_snippet"], row["duration"]) == (25.0, 8, 16.0)
+
+
 def test_a_table_can_lie_apart_from_its_features(tmp_path):
     put_features(tmp_path / "big_disk", "features/a.npy")
     table = put_lines(tmp_path / "my.csv", "video_id,label,start,end,duration", "a,golf,0,1,10")
