@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import datasets
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
@@ -10,6 +11,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_the_examples_of_the_page_run(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     exec(compile(example, str(PAGE), "exec"), {})
 
 

@@ -1,5 +1,6 @@
 import json
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +9,11 @@ from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.decoding import write_video
 
 TEMPORAL = "temporal-action-localization"
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
 def put_features(root, *names, num_rows=25):
