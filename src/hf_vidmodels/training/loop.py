@@ -171,6 +171,8 @@ def train_stage(training: Training, parts: StageParts) -> None:
                 break
             if args.save_strategy == "steps" and state.step % args.save_steps == 0:
                 save(training, parts)
+        # A loader left at its last batch would make Accelerate cut what evaluations gather.
+        batches.end()
         finish_epoch(training, parts)
 
 

@@ -243,7 +243,8 @@ class Recipe(ABC):
     def finish_stage(self, model: "PreTrainedModel", stage_index: int) -> None:  # noqa: B027
         """Leave to later stages what they need, in files under `work_dir` (atomically, main process only).
 
-        A run that was killed may call it again for the same stage: the result must be the same.
+        The model is in evaluation mode without gradients, with averaged weights when `ema_decay` is set. A run that
+        was killed may call it again for the same stage: the result must be the same.
         """
 
     # -- results
