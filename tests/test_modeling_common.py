@@ -5,11 +5,11 @@ import sys
 
 import pytest
 import torch
-from method_examples import EXAMPLES
 from transformers import AutoConfig, AutoModel, AutoProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from hf_vidmodels.auto import METHODS
+from method_examples import EXAMPLES
 
 HEAVY_MODULES = ("datasets", "evaluate", "matplotlib", "pycocotools", "gradio", "cv2", "h5py", "av", "sklearn")
 
@@ -53,7 +53,9 @@ def test_the_loss_is_finite_and_reaches_every_parameter(model, example):
     loss = model(**example.batch()).loss
     assert torch.isfinite(loss)
     loss.backward()
-    without = {name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()}
+    without = {
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    }
     unexpected = {name for name in without if not name.startswith(example.frozen_in_batch)}
     # A bias that is the same for all keys of a softmax changes nothing.
     assert {name for name in unexpected if not name.endswith("key.bias")} == set()
