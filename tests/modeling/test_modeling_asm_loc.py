@@ -253,9 +253,7 @@ def test_a_saved_model_loads_equal_buffers_and_all(case, model, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
-    for (name, ours), (other, theirs) in zip(
-        model.state_dict().items(), loaded.state_dict().items(), strict=True
-    ):
+    for (name, ours), (other, theirs) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert name == other
         assert torch.equal(ours, theirs), name
     ours, theirs = model.config.to_dict(), loaded.config.to_dict()
