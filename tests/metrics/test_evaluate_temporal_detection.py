@@ -1,10 +1,10 @@
 from pathlib import Path
 
-import evaluate
 import pytest
-from evaluate import loading
 
+import evaluate
 import hf_vidmodels.metrics.evaluate_temporal_detection as metric_module
+from evaluate import loading
 from hf_vidmodels.metrics.evaluate_temporal_detection import TemporalDetectionMap
 from hf_vidmodels.metrics.temporal_detection import (
     ACTIVITYNET_TIOU_THRESHOLDS,

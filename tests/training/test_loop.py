@@ -5,10 +5,10 @@ import sys
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from toy_recipe import ToyRecipe
 
-from accelerate import Accelerator
 from hf_vidmodels.training import loop
 from hf_vidmodels.training.checkpoints import list_checkpoints
 from hf_vidmodels.training.training_log import LOG_FILE

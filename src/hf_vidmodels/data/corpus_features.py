@@ -26,9 +26,9 @@ def add_features(
 ) -> "DatasetDict":
     """Add the column `features` (paths of `.npy` files) to every split of a corpus with `video_id` and `video`.
 
-    The files lie in `cache_dir/features/<key>`, where the key follows from the weights of the extractor's networks, its
-    settings (but for where the networks lie) and the places of the videos: what was made before is used again, what is
-    missing is made.
+    The files lie in `cache_dir/features/<key>`, where the key follows from the weights of the extractor's networks,
+    its settings (but for where the networks lie) and the places of the videos: what was made before is used again,
+    what is missing is made.
 
     Args:
         corpus: all splits.

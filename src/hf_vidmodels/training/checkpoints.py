@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim.swa_utils import AveragedModel
 from transformers import PreTrainedModel
-
-from accelerate import Accelerator
 
 from ..atomic_io import atomic_directory
 from .run_state import STATE_FILE, RunState

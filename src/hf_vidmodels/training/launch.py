@@ -6,9 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from accelerate.utils import DataLoaderConfiguration, DistributedType, InitProcessGroupKwargs, ProjectConfiguration
-
 from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, DistributedType, InitProcessGroupKwargs, ProjectConfiguration
 
 from .arguments import TrainingArguments
 

@@ -35,10 +35,9 @@ from .schedules import build_optimizer, build_scheduler
 from .seeding import EpochSampler
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from matplotlib.figure import Figure
     from transformers import PreTrainedModel
-
-    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from accelerate.utils import broadcast_object_list
-
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from ..atomic_io import atomic_write, write_json
 from .arguments import TrainingArguments

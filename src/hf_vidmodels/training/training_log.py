@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
-
 from accelerate import Accelerator
+from tqdm.auto import tqdm
 
 from .checkpoints import one_sentence_when_writing_fails
 
