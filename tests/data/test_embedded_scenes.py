@@ -17,7 +17,7 @@ FINGERPRINTS = {
     "images": ("f10566fb665cba0e", "a8082016555a8bc7"),
     "clips": ("58529ee2de375467", "53fcc0da9d5620d0"),
     "boxes": ("2578ec59f2d55223", "2673f5b043071425"),
-    "untrimmed": ("a0deac07030779cb", "273c1d9c413c0cec"),
+    "untrimmed": ("b1f2596bc9eb2c8b", "b66c98022b59af93"),
     "tubes": ("aa36c75ea4ee58b4", "bfd408c32cd4a2b4"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
 }
@@ -82,8 +82,11 @@ def test_actions_of_untrimmed_videos_keep_their_distance(seed):
 def test_untrimmed_videos_are_as_long_and_full_as_their_parameters_say():
     scenes = [compose_embedded_scene("untrimmed", "train", index) for index in range(48)]
     lengths = np.array([scene.num_frames for scene in scenes])
-    assert lengths.min() >= 500 and lengths.max() <= 1250
-    assert 3 <= np.mean([len(scene.actions) for scene in scenes]) <= 5
+    parameters = UntrimmedParameters()
+    assert parameters.num_frames[0] <= lengths.min() and lengths.max() <= parameters.num_frames[1]
+    numbers = [len(scene.actions) for scene in scenes]
+    assert parameters.instances[0] <= min(numbers) and max(numbers) <= parameters.instances[1]
+    assert np.ptp(numbers) > 1
     durations = np.array([action.end - action.start for scene in scenes for action in scene.actions])
     assert np.mean(durations < 50) > 0.2 and np.mean(durations >= 100) > 0.2
     assert {action.label for scene in scenes for action in scene.actions} == set(range(len(ACTIONS)))

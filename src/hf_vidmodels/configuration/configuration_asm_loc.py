@@ -101,7 +101,8 @@ class AsmLocConfig(VidModelsConfig):
             made elsewhere.
 
     Raises:
-        ValueError: from construction, when fields contradict each other.
+        huggingface_hub.errors.StrictDataclassError: from construction, for a field of another type or fields that
+            contradict each other.
     """
 
     model_type = "asm_loc"

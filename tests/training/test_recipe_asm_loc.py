@@ -1,0 +1,189 @@
+"""ASM-Loc trained by the real loop on a small corpus of features: its stages, hand-over, resume and results."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoProcessor
+
+from hf_vidmodels.data.corpora import load_corpus
+from hf_vidmodels.data.video_table import VideoTable
+from hf_vidmodels.training import loop
+from hf_vidmodels.training.recipes.asm_loc_videos import GuidedTrainingVideos
+from hf_vidmodels.training.recipes.recipe_asm_loc import AsmLocArguments, AsmLocRecipe, feature_settings_file
+
+REPOSITORY = Path(__file__).parents[2]
+WIDTH, NUM_SNIPPETS, SECONDS_PER_SNIPPET = 16, 40, 0.64
+CLASSES = ("dive", "jump")
+SPLITS = {"train": 8, "test": 4}
+SETTINGS = {
+    "num_refinement_steps": 1,
+    "num_attention_heads": 4,
+    "num_snippets": 24,
+    "standardize_features": True,
+    "num_train_epochs": 4,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 0.01,
+    "optim": "adam",
+    "logging_steps": 1,
+    "save_total_limit": None,
+    "disable_tqdm": True,
+}
+
+
+def write_corpus(folder, shift=0.0):
+    """Write features in which each class has its own direction; `shift` moves annotated times, not the features."""
+    generator = np.random.default_rng(0)
+    directions = 3 * generator.standard_normal((len(CLASSES), WIDTH))
+    (folder / "features").mkdir(parents=True)
+    with (folder / "annotations.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["video_id", "label", "start", "end", "subset", "duration"])
+        for split, count in SPLITS.items():
+            for number in range(count):
+                features = generator.standard_normal((NUM_SNIPPETS, WIDTH))
+                label, start = number % len(CLASSES), int(generator.integers(3, 25))
+                features[start : start + 8] += directions[label]
+                np.save(folder / "features" / f"{split}{number}.npy", features.astype(np.float32))
+                begin = start * SECONDS_PER_SNIPPET + shift
+                end = begin + 8 * SECONDS_PER_SNIPPET
+                rows.writerow([f"{split}{number}", CLASSES[label], begin, end, split, NUM_SNIPPETS * 0.64])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "small")
+
+
+def arguments(corpus, output_dir, **changes):
+    return AsmLocArguments(**(SETTINGS | {"dataset_name": str(corpus), "output_dir": str(output_dir)} | changes))
+
+
+def train(corpus, output_dir, **changes):
+    args = arguments(corpus, output_dir, **changes)
+    loop.run(AsmLocRecipe(args), args)
+    return load_file(Path(output_dir) / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def whole_run(corpus, tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("runs") / "whole"
+    train(corpus, output_dir)
+    return output_dir
+
+
+def test_a_run_leaves_a_repository_that_opens_and_localises(whole_run, corpus):
+    model = AutoModel.from_pretrained(whole_run)
+    assert model.config.num_trained_steps == model.config.num_steps == 2
+    assert list(model.config.id2label.values()) == list(CLASSES)
+    features = AutoProcessor.from_pretrained(whole_run)(str(corpus / "features" / "test0.npy"), sampling=None)
+    (answer,) = model.localize(features)
+    assert len(answer["segments"])
+    for name in ("README.md", "run.json", "recipe.yaml", "predictions.json", "modeling_asm_loc.py"):
+        assert (whole_run / name).is_file(), name
+    assert {path.stem for path in (whole_run / "figures").glob("*.png")} == {"loss_curve", "timelines"}
+
+
+def test_the_metrics_name_every_step_and_learning_shows(whole_run):
+    results = json.loads((whole_run / "metrics.json").read_text())
+    assert results["num_examples"] == SPLITS["test"]
+    assert [row[0] for row in results["tables"][0]["rows"]] == ["0 (base)", "1"]
+    assert results["metrics"]["average_mAP"] == results["metrics"]["average_mAP_step1"]
+    assert results["metrics"]["mAP@0.1"] > 0.5
+
+
+def test_every_step_trains_a_network_of_its_own_on_the_proposals_before_it(whole_run):
+    proposals = json.loads((whole_run / "checkpoints" / "work" / "proposals_step0.json").read_text())
+    assert set(proposals) == {f"{split}{number}" for split, count in SPLITS.items() for number in range(count)}
+    log = [json.loads(line) for line in (whole_run / "training_log.jsonl").read_text().splitlines()]
+    losses = {stage: [row for row in log if row["stage"] == stage and "loss" in row] for stage in ("step0", "step1")}
+    assert all("instance_loss" not in row for row in losses["step0"])
+    assert all("instance_loss" in row for row in losses["step1"])
+
+
+@pytest.mark.parametrize("stopped_at", ["step0-2", "step0-4", "step1-6"])
+def test_resuming_inside_any_stage_ends_with_the_same_weights(whole_run, corpus, tmp_path, stopped_at):
+    copy = tmp_path / "run"
+    shutil.copytree(whole_run, copy)
+    if stopped_at == "step0-2":
+        # What the end of step 0 left must be made again, not found.
+        (copy / "checkpoints" / "work" / "proposals_step0.json").unlink()
+    resumed = train(corpus, copy, resume_from_checkpoint=str(copy / "checkpoints" / stopped_at))
+    uninterrupted = load_file(whole_run / "model.safetensors")
+    assert all(np.array_equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+    assert (copy / "metrics.json").read_text() == (whole_run / "metrics.json").read_text()
+
+
+def test_resuming_a_later_stage_without_its_proposals_says_what_is_missing(whole_run, corpus, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(whole_run, copy)
+    (copy / "checkpoints" / "work" / "proposals_step0.json").unlink()
+    with pytest.raises(FileNotFoundError, match="proposals_step0.json is missing: step 1 trains on the proposals of"):
+        train(corpus, copy, resume_from_checkpoint=str(copy / "checkpoints" / "step1-6"))
+
+
+def test_training_never_reads_the_annotated_times(corpus, tmp_path):
+    moved = write_corpus(tmp_path / "moved", shift=2.0)
+    assert (moved / "annotations.csv").read_text() != (corpus / "annotations.csv").read_text()
+    weights = [train(folder, tmp_path / f"run{number}") for number, folder in enumerate((corpus, moved))]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_training_item_follows_from_seed_epoch_and_index(corpus):
+    args = arguments(corpus, "unused")
+    recipe = AsmLocRecipe(args)
+    recipe.prepare_data()
+    model = recipe.build_model()
+    videos = GuidedTrainingVideos(recipe.train_videos, None, model.config, seed=5)
+    again = GuidedTrainingVideos(recipe.train_videos, None, model.config, seed=5)
+    np.testing.assert_array_equal(videos[3, 1]["input_features"], again[3, 1]["input_features"])
+    assert not np.array_equal(videos[3, 1]["input_features"], videos[4, 1]["input_features"])
+    assert videos[0, 1]["input_features"].shape == (24, WIDTH)
+
+
+def test_feature_statistics_are_those_of_all_training_rows(corpus):
+    videos = VideoTable.from_corpus(load_corpus(str(corpus), split="train"))
+    mean, std = videos.feature_statistics()
+    rows = np.concatenate([videos.load(index) for index in range(len(videos))])
+    np.testing.assert_allclose(mean, rows.mean(0), atol=1e-6)
+    np.testing.assert_allclose(std, rows.std(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_train_epochs": 4, "epochs_per_step": 4}, "num_train_epochs 4 is too few for 2 steps of 4 epochs each"),
+        ({"eval_split": "validation"}, "eval_split 'validation' is no split of the corpus"),
+        ({"num_attention_heads": 5}, "hidden_size must be divisible by num_attention_heads"),
+    ],
+)
+def test_settings_that_contradict_the_corpus_or_each_other_are_named(corpus, tmp_path, changes, message):
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        train(corpus, tmp_path / "run", **changes)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_an_unknown_preset_and_an_unknown_feature_extractor_are_named(corpus, tmp_path):
+    with pytest.raises(ValueError, match="preset must be one of"):
+        arguments(corpus, tmp_path, preset="asm-loc-charades")
+    with pytest.raises(FileNotFoundError, match="feature_extractor 'nothing' is neither a JSON file nor"):
+        feature_settings_file("nothing")
+
+
+@pytest.mark.parametrize("name", ["asm_loc/thumos14", "asm_loc/activitynet"])
+def test_published_recipes_ask_for_their_data(name, tmp_path):
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--recipe", name]
+    done = subprocess.run(
+        [*command, "--output_dir", str(tmp_path / "run")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "data_dir" in done.stderr.splitlines()[-1]
