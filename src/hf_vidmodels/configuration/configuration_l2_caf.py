@@ -9,7 +9,7 @@ wrapped, which of its feature maps is filtered, what the filter is asked for and
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .configuration_base import VidModelsConfig
 
@@ -175,7 +175,9 @@ def _config_from_dict(values: dict[str, Any]) -> PreTrainedConfig:
     """Build a configuration of the class that `model_type` names."""
     if "model_type" not in values:
         raise ValueError("network_config must name its model_type, for example {'model_type': 'resnet', ...}")
-    return AutoConfig.for_model(**values)
+    if values["model_type"] not in CONFIG_MAPPING:
+        raise ValueError(f"network_config names model_type {values['model_type']!r}, which transformers does not know")
+    return CONFIG_MAPPING[values["model_type"]].from_dict(values)
 
 
 _ADAM = {"solver": "adam", "init": "normal", "learning_rate": 0.5, "min_learning_rate": 0.0}
