@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value, Video
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hf_vidmodels.data.contracts import (
     TASKS,
@@ -217,6 +219,23 @@ def test_segments_beyond_the_duration_are_an_error_that_can_be_allowed():
     assert sentences(dataset, allow_out_of_duration=True) == []
     with pytest.warns(UserWarning, match="2 segments in 1 videos"):
         validate_corpus(dataset, TEMPORAL, allow_out_of_duration=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(-2, 14), st.integers(-2, 14)), max_size=4), min_size=1, max_size=5))
+def test_counts_of_bad_segments_equal_a_plain_loop(videos):
+    dataset = temporal([{"segments": [segment(*times) for times in video]} for video in videos])
+    times = [pair for video in videos for pair in video]
+    counted = {
+        "end before they start": sum(end < start for start, end in times),
+        "start before the video": sum(start < 0 for start, _ in times),
+        "have no length": sum(end == start for start, end in times),
+        "reach beyond": sum(end > 10.5 for _, end in times),
+    }
+    found = sentences(dataset) + sentences(dataset, severity="warning")
+    for what, count in counted.items():
+        reported = [int(sentence.split()[2]) for sentence in found if what in sentence]
+        assert sum(reported) == count
 
 
 def test_class_ids_outside_the_list_are_named():

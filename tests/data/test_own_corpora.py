@@ -1,5 +1,6 @@
 import json
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +9,11 @@ from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.decoding import write_video
 
 TEMPORAL = "temporal-action-localization"
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
 def put_features(root, *names, num_rows=25):
@@ -121,6 +127,14 @@ def test_videos_alone_are_enough_and_give_the_duration(tmp_path):
     row = load_corpus(tmp_path)["train"][0]
     assert row["video"] == str(tmp_path / "videos" / "a.mp4")
     assert row["duration"] == pytest.approx(2.0) and "features" not in row
+
+
+def test_extracted_features_tell_their_rate_and_so_the_duration(tmp_path):
+    put_features(tmp_path, "features/a.npy", num_rows=50)
+    put_lines(tmp_path / "features" / "features.json", {"frames_per_second": 25.0, "snippet_stride": 8})
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
+    row = load_corpus(tmp_path)["train"][0]
+    assert (row["fps"], row["frames_per_snippet"], row["duration"]) == (25.0, 8, 16.0)
 
 
 def test_a_table_can_lie_apart_from_its_features(tmp_path):

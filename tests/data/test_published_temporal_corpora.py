@@ -102,11 +102,12 @@ def test_all_missing_feature_files_are_listed_at_once(tmp_path):
     ids = [f"video_validation_{number}" for number in range(40)]
     database = {name: video("validation", ("Diving", 0, 1)) for name in [*ids, "video_test_1"]}
     root = write_corpus(tmp_path, database, {"train": ids, "test": ["video_test_1"]})
-    for name in ids[3:]:
-        (root / "train" / f"{name}.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=r"37 of 40 feature files are missing in .*train") as error:
+    missing = [*ids[3:], "video_test_1"]
+    for name in missing:
+        next(root.glob(f"*/{name}.npy")).unlink()
+    with pytest.raises(FileNotFoundError, match=r"38 of 41 feature files are missing in ") as error:
         load_corpus("thumos14", root)
-    assert all(f"{name}," in str(error.value) or f"{name};" in str(error.value) for name in ids[3:])
+    assert all(f"{name}," in str(error.value) or f"{name};" in str(error.value) for name in missing)
     assert "video_validation_2," not in str(error.value)
 
 

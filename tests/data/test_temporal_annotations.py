@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,14 @@ def test_mistakes_in_a_table_are_named_by_line(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_instance_table(path)
+
+
+REAL = Path(__file__).parents[2].parent / "shared" / "real" / "mmaction2_eval" / "gt.json"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="needs the real file ../shared/real/mmaction2_eval/gt.json")
+def test_a_real_file_without_the_database_level_is_read():
+    annotations = read_annotation_json(REAL)
+    assert annotations["v_bYUmtLBL7W4"].duration == 224.49
+    assert [label for _, _, label in annotations["v_bYUmtLBL7W4"].segments] == ["Wakeboarding"] * 3
+    assert annotations["v_hDPLy21Yyuk"].video_labels == ["Cleaning shoes"]

@@ -46,7 +46,7 @@ def one_thread_and_no_accelerator_left():
 
 @pytest.fixture
 def train(monkeypatch):
-    """Return a function that trains the toy into a folder and gives its final weights; pictures only when asked for."""
+    """Return a function that trains the toy into a folder and gives its final weights; draws only when asked to."""
 
     def train_toy(output_dir, recipe_class=ToyRecipe, draw=False, **changes):
         args = ToyArguments(**(SETTINGS | {"output_dir": str(output_dir)} | changes))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from hf_vidmodels.training.checkpoints import list_checkpoints
 from hf_vidmodels.training.training_log import LOG_FILE
 
@@ -93,7 +94,9 @@ def test_a_checkpoint_that_does_not_exist_or_belongs_to_another_run_is_an_error(
         train(tmp_path / "other", resume_from_checkpoint=str(foreign))
 
 
-@pytest.mark.parametrize("name", ["trainer_state.json", "model.safetensors", "optimizer.bin", "process_0.pt", "run.pt"])
+@pytest.mark.parametrize(
+    "name", ["trainer_state.json", "model.safetensors", "optimizer.bin", "process_0.pt", "run.pt"]
+)
 def test_a_damaged_checkpoint_is_an_error_that_names_it(train, tmp_path, name):
     train(tmp_path, num_train_epochs=1, max_steps=1)
     (tmp_path / "checkpoints" / "refiner-2" / name).write_bytes(b"{}")

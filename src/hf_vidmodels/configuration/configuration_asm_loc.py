@@ -59,6 +59,8 @@ class AsmLocConfig(VidModelsConfig):
         hidden_size: width C of the snippet features and of all layers; divisible by `num_attention_heads`.
         num_attention_heads: heads of the intra- and the inter-segment attention.
         conv_kernel_size: kernel of the embedding convolution, odd.
+        standardize_features: subtract a mean from every feature and divide by a deviation, both kept with the weights
+            (off in the official code, whose I3D features need none).
         hidden_dropout_prob: rate of both the snippet dropout and the feature dropout before the classifier.
         input_dropout_prob: dropout on the features before the embedding (ActivityNet 0.7).
         head_dropout_prob: dropout before the attention and the uncertainty head (ActivityNet 0.7).
@@ -108,6 +110,7 @@ class AsmLocConfig(VidModelsConfig):
     hidden_size: int = 2048
     num_attention_heads: int = 8
     conv_kernel_size: int = 3
+    standardize_features: bool = False
     hidden_dropout_prob: float | int = 0.7
     input_dropout_prob: float | int = 0.0
     head_dropout_prob: float | int = 0.0

@@ -60,8 +60,7 @@ def find_content_problems(
         if dataset.num_rows == 0:
             problems.append(Problem("error", f"{where} is empty; give it at least one example or leave it out"))
             continue
-        report = _SplitReport(where, name in ("", TRAIN_SPLIT), dataset, problems)
-        check(report, allow_out_of_duration) if check is _check_temporal_localization else check(report)
+        check(_SplitReport(where, name in ("", TRAIN_SPLIT), allow_out_of_duration, dataset, problems))
     problems += _compare_splits({name: dataset for name, dataset in splits.items() if dataset.num_rows})
     return problems
 
@@ -69,9 +68,12 @@ def find_content_problems(
 class _SplitReport:
     """The columns of one split as Arrow arrays, and the list that its problems go to."""
 
-    def __init__(self, where: str, is_train: bool, dataset: "Dataset", problems: list[Problem]) -> None:
+    def __init__(
+        self, where: str, is_train: bool, allow_out_of_duration: bool, dataset: "Dataset", problems: list[Problem]
+    ) -> None:
         self.where = where
         self.is_train = is_train
+        self.allow_out_of_duration = allow_out_of_duration
         self.features = dataset.features
         self.names_of_rows = _row_names(dataset)
         self._dataset = dataset
@@ -241,7 +243,7 @@ def _check_action_detection(report: _SplitReport) -> None:
     )
 
 
-def _check_temporal_localization(report: _SplitReport, allow_out_of_duration: bool) -> None:
+def _check_temporal_localization(report: _SplitReport) -> None:
     _check_ids(report, "video_id")
     durations = _check_positive(report, "duration", null_allowed=False)
     for column in ("fps", "frames_per_snippet"):
@@ -262,7 +264,7 @@ def _check_temporal_localization(report: _SplitReport, allow_out_of_duration: bo
         )
         starts, ends = as_numbers(struct_field(segments, "start")), as_numbers(struct_field(segments, "end"))
         _check_segment_times(report, rows, starts, ends)
-        _check_against_duration(report, rows, ends, durations[rows], allow_out_of_duration)
+        _check_against_duration(report, rows, ends, durations[rows])
 
 
 def _check_segment_times(report: _SplitReport, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
@@ -281,9 +283,7 @@ def _check_segment_times(report: _SplitReport, rows: np.ndarray, starts: np.ndar
     add("warning", finite & (ends == starts), "have no length", "no prediction can match them")
 
 
-def _check_against_duration(
-    report: _SplitReport, rows: np.ndarray, ends: np.ndarray, durations: np.ndarray, allowed: bool
-) -> None:
+def _check_against_duration(report: _SplitReport, rows: np.ndarray, ends: np.ndarray, durations: np.ndarray) -> None:
     beyond = ends > durations + DURATION_TOLERANCE
     if not beyond.any():
         return
@@ -292,14 +292,16 @@ def _check_against_duration(
         video = report.names_of_rows[row]
         names[video] = max(names.get(video, (0.0, 0.0)), (end, duration))
     report.add(
-        "warning" if allowed else "error",
+        "warning" if report.allow_out_of_duration else "error",
         f"{beyond.sum()} segments in {len(names)} videos reach beyond the end of their video",
         [f"{video} ends at {duration:g} s, its last segment at {end:g} s" for video, (end, duration) in names.items()],
-        "the features may end before them too" if allowed else "correct them or set allow_out_of_duration",
+        "the features may end before them too"
+        if report.allow_out_of_duration
+        else "correct them or set allow_out_of_duration",
     )
 
 
-_TASK_CHECKS: dict[str, Callable[..., None]] = {
+_TASK_CHECKS: dict[str, Callable[[_SplitReport], None]] = {
     "image-classification": _check_image_classification,
     "video-classification": _check_video_classification,
     "mask-labeling": _check_mask_labeling,

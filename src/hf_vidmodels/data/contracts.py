@@ -216,7 +216,7 @@ def find_problems(corpus: "Dataset | DatasetDict", task: str, *, allow_out_of_du
 def validate_corpus(corpus: "Dataset | DatasetDict", task: str, *, allow_out_of_duration: bool = False) -> None:
     """Refuse a corpus that does not fit its task; arguments as `find_problems`.
 
-    What can be lived with (no segment of some length zero, classes absent from training, ...) is a Python warning.
+    What can be lived with (segments of no length, classes that training never shows, ...) is a Python warning.
 
     Raises:
         ValueError: one sentence for each kind of error, naming the column or the first offending videos and the fix.
@@ -350,13 +350,13 @@ def _fits(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, List):
         return isinstance(found, (List, LargeList)) and _fits(wanted.feature, found.feature)
     if isinstance(wanted, Value):
-        return isinstance(found, Value) and _number_family(found.dtype) in _accepted_families(wanted.dtype)
+        return isinstance(found, Value) and _type_family(found.dtype) in _accepted_families(wanted.dtype)
     if isinstance(wanted, Video):
         return isinstance(found, Video) and not found.decode
     return isinstance(found, type(wanted))
 
 
-def _number_family(dtype: str) -> str:
+def _type_family(dtype: str) -> str:
     return dtype.removeprefix("large_").rstrip("0123456789").removeprefix("u")
 
 

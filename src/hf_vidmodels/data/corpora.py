@@ -82,10 +82,7 @@ def read_corpus(
         task_contract(task)
     name = os.fspath(name_or_path)
     if name.startswith(EMBEDDED_PREFIX):
-        from .embedded import load_embedded_corpus
-
-        splits = load_embedded_corpus(name.removeprefix(EMBEDDED_PREFIX), cache_dir=data_dir)
-        return _described(splits, task, is_published=False)
+        return _read_embedded(name, data_dir)
     if name in PUBLISHED_TEMPORAL_CORPORA:
         return Corpus(read_published_temporal_corpus(name, data_dir), TEMPORAL_TASK, is_published=True)
     path = Path(name).expanduser().absolute()
@@ -95,17 +92,27 @@ def read_corpus(
         return _described(splits, task, is_published=False)
     if HUB_ID.fullmatch(name):
         return _described(_load_from_hub(name), task, is_published=False)
-    known = [*PUBLISHED_TEMPORAL_CORPORA, *(f"{EMBEDDED_PREFIX}{corpus}" for corpus in _embedded_names())]
-    raise FileNotFoundError(
+    raise _unknown_corpus(name)
+
+
+def _read_embedded(name: str, cache_dir: str | os.PathLike[str] | None) -> Corpus:
+    from .embedded import EMBEDDED_CORPORA, load_embedded_corpus
+
+    kind = name.removeprefix(EMBEDDED_PREFIX)
+    if kind not in EMBEDDED_CORPORA:
+        raise _unknown_corpus(name)
+    splits = load_embedded_corpus(kind, cache_dir=cache_dir)
+    return Corpus(splits, EMBEDDED_CORPORA[kind].task, is_published=False)
+
+
+def _unknown_corpus(name: str) -> FileNotFoundError:
+    from .embedded import EMBEDDED_CORPORA
+
+    known = [*PUBLISHED_TEMPORAL_CORPORA, *(f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA)]
+    return FileNotFoundError(
         f"there is no corpus {name!r}{nearest_hint(name, known)}; give one of {', '.join(known)}, an existing folder "
         "or table, or a Hub data set as owner/name"
     )
-
-
-def _embedded_names() -> tuple[str, ...]:
-    from .embedded import EMBEDDED_CORPORA
-
-    return tuple(EMBEDDED_CORPORA)
 
 
 def _described(splits: "DatasetDict", task: str | None, *, is_published: bool) -> Corpus:

@@ -18,7 +18,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .decoding import UnreadableVideoError, VideoSource, iterate_frames, probe_video
 from .extraction_workers import extraction_results
-from .feature_folders import FeatureFolder, find_videos, videos_of_corpus
+from .feature_folders import FeatureFolder, resolve_videos
 from .optical_flow import flow_pictures
 from .snippet_encoders import SnippetEncoder, load_encoder
 from .snippets import batched, iterate_snippets, sample_positions
@@ -279,7 +279,8 @@ def extract_corpus_features(
     features are passed over, and other settings than those of the folder are refused.
 
     Args:
-        corpus: a folder of videos, or a data set (or all splits of one) with the columns `video_id` and `video`.
+        corpus: a folder of videos, a data set (or all splits of one) with the columns `video_id` and `video`, or a
+            dict of sources by video id.
         extractor: makes the features; other processes make their own from its settings.
         output_dir: folder for the files, made when missing.
         num_processes: processes that share the videos; more than one needs a main module that can be imported.
@@ -297,7 +298,7 @@ def extract_corpus_features(
     """
     if num_processes < 1:
         raise ValueError(f"num_processes must be at least 1, got {num_processes}")
-    videos = find_videos(corpus) if isinstance(corpus, str | os.PathLike) else videos_of_corpus(corpus)
+    videos = resolve_videos(corpus)
     description = {"extractor": extractor.to_dict(), "weights_sha256": extractor.weights_digests()}
     folder = FeatureFolder(output_dir, description, extractor.feature_size)
     num_rows = {video_id: rows for video_id in videos if (rows := folder.num_rows(video_id)) is not None}

@@ -12,7 +12,7 @@ from ..atomic_io import atomic_write, write_json
 from .frame_sources import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
 SETTINGS_FILE = "features.json"
 # Where networks lie may change; what they are is in the digests of their weights.
@@ -105,7 +105,7 @@ def find_videos(folder: str | os.PathLike[str]) -> dict[str, Path]:
     return dict(sorted(videos.items()))
 
 
-def videos_of_corpus(corpus: "Dataset | DatasetDict | Mapping[str, Dataset]") -> dict[str, Any]:
+def videos_of_corpus(corpus: "Dataset | Mapping[str, Dataset]") -> dict[str, Any]:
     """Give the video of every id of a corpus with the columns `video_id` and `video`, all splits together.
 
     Raises:
@@ -125,6 +125,22 @@ def videos_of_corpus(corpus: "Dataset | DatasetDict | Mapping[str, Dataset]") ->
                 raise ValueError(f"the corpus has the video id {row['video_id']!r} twice")
             videos[row["video_id"]] = row["video"]
     return videos
+
+
+def resolve_videos(videos: Any) -> dict[str, Any]:
+    """Give the source of every video by its id.
+
+    Args:
+        videos: a folder, a corpus (or one split of it), or already a source by id.
+
+    Raises:
+        FileNotFoundError, ValueError: as `find_videos` and `videos_of_corpus`.
+    """
+    if isinstance(videos, str | os.PathLike):
+        return find_videos(videos)
+    if isinstance(videos, Mapping) and not any(hasattr(value, "column_names") for value in videos.values()):
+        return dict(videos)
+    return videos_of_corpus(videos)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -28,6 +28,8 @@ from .example_tables import (
     read_rows,
     split_cell,
 )
+from .feature_folders import VIDEO_SUFFIXES
+from .frame_sources import PICTURE_SUFFIXES
 from .published_temporal_corpora import read_ids
 from .temporal_annotations import (
     INSTANCE_COLUMNS,
@@ -40,7 +42,6 @@ from .temporal_annotations import (
 from .temporal_corpora import (
     SPLIT_NAMES,
     TEMPORAL_TASK,
-    VIDEO_SUFFIXES,
     attach_files,
     build_temporal_corpus,
     fill_durations,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 TABLE_STEMS = ("metadata", "annotations", "gt")
 CLASS_FOLDER_BUILDERS = {"image-classification": "imagefolder", "video-classification": "videofolder"}
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 DEFAULT_SPLIT = "train"
 
 
@@ -145,7 +145,7 @@ def _named_media(cells: dict[str, Any]) -> dict[str, Any]:
     """Read the column `file_name` of `datasets`' image and video folders as `image` or `video`."""
     if "file_name" not in cells:
         return cells
-    column = "video" if str(cells["file_name"]).lower().endswith(VIDEO_SUFFIXES) else "image"
+    column = "video" if Path(str(cells["file_name"])).suffix.lower() in VIDEO_SUFFIXES else "image"
     return {column: cells["file_name"]} | {name: cell for name, cell in cells.items() if name != "file_name"}
 
 
@@ -187,14 +187,13 @@ def _build_temporal(path: Path, contents: Sequence[tuple[_Table, Any]]) -> "Data
                 by_split.setdefault(split, []).append(annotation)
         for split, members in by_split.items():
             attach_files(members, table.root, split)
-            require_files(members, str(table.root))
             splits.setdefault(split, []).extend(members)
     splits = splits or {DEFAULT_SPLIT: []}
-    for annotations in splits.values():
-        fill_durations(annotations)
+    everyone = [annotation for annotations in splits.values() for annotation in annotations]
+    require_files(everyone, str(path))
+    fill_durations(everyone)
     names = read_class_names(folder)
     if names is None:
-        everyone = [annotation for annotations in splits.values() for annotation in annotations]
         names = sorted({label for annotation in everyone for label in annotation.all_labels})
     return build_temporal_corpus(splits, names, str(path))
 
@@ -261,7 +260,7 @@ def _read_class_folders(path: Path, task: str | None) -> tuple["DatasetDict", st
 def _task_of_class_folders(path: Path) -> str | None:
     """Tell pictures from videos by the first file that lies in a folder of the folder."""
     for file in path.glob("*/**/*"):
-        if file.suffix.lower() in IMAGE_SUFFIXES:
+        if file.suffix.lower() in PICTURE_SUFFIXES:
             return "image-classification"
         if file.suffix.lower() in VIDEO_SUFFIXES:
             return "video-classification"

@@ -96,11 +96,12 @@ def read_published_temporal_corpus(name: str, data_dir: str | Path | None) -> "D
     for split, official in published.splits.items():
         chosen = _choose(annotations, ids[split], root / f"split_{official}.txt")
         attach_files(chosen, root, official)
-        require_files(chosen, str(root / official))
         for annotation in chosen:
             annotation.fps, annotation.frames_per_snippet = FRAMES_PER_SECOND, FRAMES_PER_SNIPPET
-        fill_durations(chosen)
         splits[split] = chosen
+    everyone = [annotation for chosen in splits.values() for annotation in chosen]
+    require_files(everyone, str(root))
+    fill_durations(everyone)
     _report_subsets(published, annotations, ids)
     return build_temporal_corpus(splits, published.class_names, str(root / "gt.json"))
 

@@ -1,5 +1,6 @@
 """From annotations of untrimmed videos and a folder of their files to the data set that models are trained on."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from .content_checks import name_some
 from .contracts import features_for, nearest_hint
 from .feature_files import FEATURE_SUFFIXES, feature_file, feature_shape
+from .feature_folders import SETTINGS_FILE, VIDEO_SUFFIXES
 from .temporal_annotations import VideoAnnotation
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 TEMPORAL_TASK = "temporal-action-localization"
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
 # What corpora call their subsets, and what `datasets` calls its splits.
 SPLIT_NAMES = {
     "train": "train",
@@ -28,7 +29,10 @@ SPLIT_NAMES = {
 
 
 def index_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
-    """Give the files of a folder with one of these suffixes by their name without it; empty for no folder."""
+    """Give the files of a folder by their name without suffix; empty for no folder.
+
+    Of files with the same name the one whose suffix comes first in `suffixes` is taken.
+    """
     if not folder.is_dir():
         return {}
     by_suffix: dict[str, dict[str, str]] = {suffix: {} for suffix in suffixes}
@@ -39,16 +43,17 @@ def index_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
     return {stem: path for suffix in reversed(suffixes) for stem, path in by_suffix[suffix].items()}
 
 
-def attach_files(annotations: Iterable[VideoAnnotation], root: Path, split: str) -> None:
+def attach_files(annotations: Sequence[VideoAnnotation], root: Path, split: str) -> None:
     """Fill in the feature and video files that the annotations do not name themselves.
 
     Named paths are relative to `root`. Otherwise features are `features/ID.npy` (or `.npz`, `.h5`), the pair
     `features_rgb/ID.npy` and `features_flow/ID.npy`, or `SPLIT/ID.npy`; videos are `videos/ID.mp4` (or another video
-    format) or `SPLIT/ID.mp4`.
+    format) or `SPLIT/ID.mp4`. A `features/features.json`, as `scripts/extract_features.py` writes it, tells the rate
+    of features whose annotations do not.
     """
     features = index_files(root / split, FEATURE_SUFFIXES) | index_files(root / "features", FEATURE_SUFFIXES)
     streams = [index_files(root / f"features_{stream}", FEATURE_SUFFIXES) for stream in ("rgb", "flow")]
-    videos = index_files(root / split, VIDEO_SUFFIXES) | index_files(root / "videos", VIDEO_SUFFIXES)
+    videos = index_files(root / split, sorted(VIDEO_SUFFIXES)) | index_files(root / "videos", sorted(VIDEO_SUFFIXES))
     for annotation in annotations:
         name = annotation.video_id
         if annotation.features is None:
@@ -59,6 +64,17 @@ def attach_files(annotations: Iterable[VideoAnnotation], root: Path, split: str)
         else:
             annotation.features = [str(root / file) for file in annotation.features]
         annotation.video = videos.get(name) if annotation.video is None else str(root / annotation.video)
+    _fill_rate(annotations, root / "features" / SETTINGS_FILE)
+
+
+def _fill_rate(annotations: Iterable[VideoAnnotation], settings_file: Path) -> None:
+    if not settings_file.is_file():
+        return
+    settings = json.loads(settings_file.read_text(encoding="utf-8"))
+    for annotation in annotations:
+        if annotation.features and annotation.fps is None and annotation.frames_per_snippet is None:
+            annotation.fps = settings.get("frames_per_second")
+            annotation.frames_per_snippet = settings.get("snippet_stride")
 
 
 def require_files(annotations: Iterable[VideoAnnotation], where: str) -> None:

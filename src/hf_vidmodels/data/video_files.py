@@ -5,9 +5,10 @@ and from which key frame on it can be decoded, and gives both backends the same 
 
 * PyAV seeks once to the key frame of the first wanted frame, reads on from there, does not decode groups of pictures
   without a wanted frame, and stops behind the last one. It uses one thread: data loaders bring their own processes.
-* torchcodec is faster where its wheel finds an FFmpeg on the system. `backend="auto"` takes it for 8-bit video in
-  containers of the mp4 and Matroska families and for gif, where its frames equal PyAV's bit by bit. Deeper video gets
-  other colours from it, and avi and transport streams with B-frames may give it neighbouring frames.
+* torchcodec is faster where its wheel finds an FFmpeg on the system. `backend="auto"` takes it for 8-bit video of
+  even size in containers of the mp4 and Matroska families and for gif, where its frames equal PyAV's bit by bit. Of
+  deeper video and at odd sizes its FFmpeg may make other colours, and of avi and transport streams with B-frames it
+  may take neighbouring frames.
 """
 
 import io
@@ -294,7 +295,7 @@ def _list_packets(container: Any, stream: Any, name: str) -> PacketList:
         raise UnreadableVideoError(f"{name} has a video stream without any frame")
 
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-    agrees = container.format.name in _TORCHCODEC_CONTAINERS and _is_eight_bit(stream)
+    agrees = container.format.name in _TORCHCODEC_CONTAINERS and _has_plain_pixels(stream)
     timestamps = sorted(packet[0] for packet in shown if packet[0] is not None)
     keys = [packet[0] for packet in packets if packet[2]]
     if len(set(timestamps)) < len(shown):
@@ -313,6 +314,11 @@ def _list_packets(container: Any, stream: Any, name: str) -> PacketList:
     )
 
 
-def _is_eight_bit(stream: Any) -> bool:
-    pixel_format = stream.codec_context.format
-    return pixel_format is not None and all(component.bits == 8 for component in pixel_format.components)
+def _has_plain_pixels(stream: Any) -> bool:
+    """Whether every FFmpeg turns the pixels into the same RGB: 8 bits, and no half chroma sample at an odd edge."""
+    context = stream.codec_context
+    if context.format is None or any(component.bits != 8 for component in context.format.components):
+        return False
+    height, width = context.height, context.width
+    full_chroma = context.format.chroma_height(height) == height and context.format.chroma_width(width) == width
+    return full_chroma or (height % 2 == 0 and width % 2 == 0)

@@ -10,6 +10,9 @@ from .feature_files import load_features
 if TYPE_CHECKING:
     import datasets
 
+# Below this a feature counts as constant.
+SMALLEST_DEVIATION = 1e-6
+
 
 @dataclass(frozen=True)
 class VideoTable:
@@ -62,3 +65,18 @@ class VideoTable:
     def load(self, index: int, expected_width: int | None = None) -> np.ndarray:
         """Return (L, C) features of one video, see `load_features` for the errors."""
         return load_features(self.feature_files[index], expected_width)
+
+    def feature_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation (C,) of the features over all rows of all videos, reading each once.
+
+        A feature that never changes gets the deviation 1.
+        """
+        count, total, squares = 0, 0.0, 0.0
+        for index in range(len(self)):
+            features = np.asarray(self.load(index), dtype=np.float64)
+            count += len(features)
+            total = total + features.sum(0)
+            squares = squares + np.square(features).sum(0)
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+        return mean, np.where(std > SMALLEST_DEVIATION, std, 1.0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+OPTIONAL_FIELDS = {"usage_imports", "video_usage"}
 CARDS_FOLDER = Path(__file__).parent / "cards"
 
 
@@ -19,11 +20,13 @@ class CorpusFacts:
     """A corpus as its users know it.
 
     Args:
+        id: its name in `load_corpus`, without the folders of a path.
         name: how it is written.
         license: the Hub's identifier for the licence of weights trained on it.
         terms: a paragraph about the licence of the data and of such weights.
     """
 
+    id: str
     name: str
     license: str
     terms: str
@@ -40,9 +43,10 @@ class CardFacts:
         tags: further words to find it by.
         paper: `title`, `authors`, `venue` and `url`.
         citation: BibTeX.
-        usage: Python that uses `model` and `processor`, runnable as it is.
+        usage: Python that uses `model` and `processor`, runnable after `usage_imports`.
         corpora: what is known about the corpora it is published on, by their names in `load_corpus`.
         sections: Markdown by heading.
+        usage_imports: what `usage` imports, if anything.
         video_usage: Python that uses `model_id` and `pipeline` on a video file; for methods that work on features.
     """
 
@@ -55,6 +59,7 @@ class CardFacts:
     usage: str
     corpora: dict[str, CorpusFacts]
     sections: dict[str, str]
+    usage_imports: str | None = None
     video_usage: str | None = None
 
     def corpus(self, name_or_path: str) -> CorpusFacts:
@@ -62,12 +67,13 @@ class CardFacts:
         if name_or_path in self.corpora:
             return self.corpora[name_or_path]
         path = Path(name_or_path).expanduser()
+        # The folders above a corpus are nobody's business but its owner's.
         name = path.name if path.is_absolute() or path.exists() else name_or_path
         terms = (
             f"The licence of {name} is not recorded here. Weights inherit the terms of the data that they were "
             "trained on, so check those of the corpus before any use."
         )
-        return CorpusFacts(name=name, license="other", terms=terms)
+        return CorpusFacts(id=name, name=name, license="other", terms=terms)
 
 
 def load_card_facts(method: str) -> CardFacts:
@@ -86,11 +92,11 @@ def load_card_facts(method: str) -> CardFacts:
     _, front_matter, body = re.split(r"^---\n", path.read_text(encoding="utf-8"), maxsplit=2, flags=re.MULTILINE)
     content: dict[str, Any] = yaml.safe_load(front_matter)
     known_fields = {field.name for field in fields(CardFacts)} - {"sections"}
-    missing = known_fields - set(content) - {"video_usage"}
-    if missing or set(content) - known_fields:
-        raise ValueError(f"{path} must have exactly the fields {', '.join(sorted(known_fields))}")
+    missing, unknown = known_fields - set(content) - OPTIONAL_FIELDS, set(content) - known_fields
+    if missing or unknown:
+        raise ValueError(f"{path} lacks the fields {sorted(missing)} and has the unknown ones {sorted(unknown)}")
     content = {name: value.strip() if isinstance(value, str) else value for name, value in content.items()}
-    content["corpora"] = {name: CorpusFacts(**corpus) for name, corpus in content["corpora"].items()}
+    content["corpora"] = {name: CorpusFacts(id=name, **corpus) for name, corpus in content["corpora"].items()}
     return CardFacts(**content, sections=_sections(body))
 
 

@@ -59,7 +59,7 @@ def write_card(folder: str | os.PathLike[str]) -> Path:
     facts = load_card_facts(record.run["method"])
     card, corpus = _render(folder, record, facts), facts.corpus(record.run["corpus"])
     entries = eval_result_entries_to_yaml(_eval_result_entries(record, corpus))
-    with atomic_write(folder / ".eval_results" / f"{_file_stem(corpus.name)}.yaml", "w") as file:
+    with atomic_write(folder / ".eval_results" / f"{_file_stem(corpus.id)}.yaml", "w") as file:
         yaml.safe_dump(entries, file, sort_keys=False, allow_unicode=True)
     with atomic_write(folder / "README.md", "w") as file:
         file.write(card)
@@ -71,15 +71,15 @@ def set_model_id(card: str, model_id: str) -> str:
     return MODEL_ID_LINE.sub(lambda _: f'model_id = "{model_id}"', card)
 
 
-def format_number(value: Any) -> str:
-    """Write a number of a file: counts with thousands separated, others with four digits after the point."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+def format_value(value: Any) -> str:
+    """Write a value of a file: fractions with four digits after the point, nothing for `None`, others as they are."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def format_markdown_table(table: Table) -> str:
-    """Write a table of `columns` and `rows` in Markdown, numbers by `format_number`."""
+    """Write a table of `columns` and `rows` in Markdown, values by `format_value`."""
     rows = [table["columns"], ["---"] * len(table["columns"]), *table["rows"]]
     return "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)
 
@@ -111,7 +111,7 @@ def _render(folder: Path, record: RunRecord, facts: CardFacts) -> str:
 
 
 def _cell(value: Any) -> str:
-    return " ".join(format_number(value).replace("|", "\\|").split())
+    return " ".join(format_value(value).replace("|", "\\|").split())
 
 
 def _environment() -> Environment:
@@ -124,7 +124,7 @@ def _environment() -> Environment:
         # The result is Markdown, not HTML.
         autoescape=False,
     )
-    environment.filters |= {"number": format_number, "markdown_table": format_markdown_table}
+    environment.filters |= {"value": format_value, "markdown_table": format_markdown_table}
     return environment
 
 
@@ -133,7 +133,7 @@ def _metadata(record: RunRecord, facts: CardFacts, corpus: CorpusFacts) -> Model
     results = [
         EvalResult(
             task_type=measured["task"],
-            dataset_type=record.run["corpus"],
+            dataset_type=corpus.id,
             dataset_name=corpus.name,
             dataset_split=measured["split"],
             metric_type=name,
@@ -164,7 +164,7 @@ def _eval_result_entries(record: RunRecord, corpus: CorpusFacts) -> list[EvalRes
     measured = record.metrics
     notes = f"split {measured['split']}, {measured['num_examples']} examples, fraction"
     return [
-        EvalResultEntry(dataset_id=corpus.name, task_id=name, value=value, notes=notes)
+        EvalResultEntry(dataset_id=corpus.id, task_id=name, value=value, notes=notes)
         for name, value in measured["metrics"].items()
     ]
 
@@ -184,11 +184,12 @@ def _metrics_table(metrics: dict[str, float]) -> Table:
 
 
 def _training_facts(run: dict[str, Any]) -> Table:
+    parameters = run.get("num_parameters")
     hardware = run.get("hardware") or {}
     versions = run.get("versions") or {}
     rows = [
         ["training examples", run.get("num_train_examples")],
-        ["parameters", run.get("num_parameters")],
+        ["parameters", None if parameters is None else f"{parameters:,}"],
         ["seed", run.get("seed")],
         ["processes", run.get("world_size")],
         ["gradient accumulation steps", run.get("gradient_accumulation_steps")],

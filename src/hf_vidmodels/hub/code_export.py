@@ -46,7 +46,7 @@ def export_code(model: PreTrainedModel, folder: str | os.PathLike[str], processo
     Args:
         model: an instance of a class of this package.
         folder: where `model.save_pretrained` and the processors' `save_pretrained` have written.
-        processors: processors of this package; their own parts of this package are exported with them.
+        processors: processors of this package, at most one of each kind.
 
     Returns:
         The code files, sorted.
@@ -63,13 +63,14 @@ def export_code(model: PreTrainedModel, folder: str | os.PathLike[str], processo
         # Our own Auto classes exist only with the package, and then its classes are used.
         if hasattr(transformers, auto_class.__name__):
             auto_classes[auto_class.__name__] = model_class
-    entries = [("config.json", (), auto_classes)]
+    entries = [("config.json", auto_classes)]
     for processor in processors:
-        entries += _processor_entries(processor)
-    contents = _with_auto_maps(folder, entries)
+        auto_name, file_name = _processor_kind(processor)
+        entries.append((file_name, {auto_name: type(processor)}))
+    contents = {name: _with_auto_map(folder / name, classes) for name, classes in entries}
     if contents["config.json"].get("model_type") != model.config.model_type:
         raise ValueError(f"{folder}/config.json is not that of {type(model).__name__}; save the model there first")
-    classes = [type(model), *(found for _, _, by_name in entries for found in by_name.values())]
+    classes = [type(model), *(found for _, by_name in entries for found in by_name.values())]
     sources = flatten_modules(_module_of(found) for found in classes)
     paths = []
     for stem, source in sources.items():
@@ -112,18 +113,6 @@ def flatten_modules(module_names: Iterable[str], package: str = PACKAGE) -> dict
     return sources
 
 
-def _processor_entries(processor: Any) -> list[tuple[str, tuple[str, ...], dict[str, type]]]:
-    """Give file, keys inside it and Auto classes of a processor and of the parts it is composed of."""
-    auto_name, file_name = _processor_kind(processor)
-    entries = [(file_name, (), {auto_name: type(processor)})]
-    if isinstance(processor, ProcessorMixin):
-        parts = {name: getattr(processor, name) for name in processor.get_attributes()}
-        for name, part in parts.items():
-            if type(part).__module__.startswith(f"{PACKAGE}."):
-                entries.append((file_name, (name,), {_processor_kind(part)[0]: type(part)}))
-    return entries
-
-
 def _processor_kind(processor: Any) -> tuple[str, str]:
     for base, auto_name, file_name in PROCESSOR_KINDS:
         if isinstance(processor, base):
@@ -131,24 +120,16 @@ def _processor_kind(processor: Any) -> tuple[str, str]:
     raise ValueError(f"{type(processor).__name__} is no processor of transformers, so no Auto class could load it")
 
 
-def _with_auto_maps(
-    folder: Path, entries: Iterable[tuple[str, tuple[str, ...], dict[str, type]]]
-) -> dict[str, dict[str, Any]]:
-    """Read the JSON files that `entries` name and add an `auto_map` to each, or to the named part of it."""
-    contents: dict[str, dict[str, Any]] = {}
-    for file_name, keys, classes in entries:
-        path = folder / file_name
-        if not path.is_file():
-            names = " and ".join(found.__name__ for found in classes.values())
-            raise FileNotFoundError(f"{path} is missing; call save_pretrained({str(folder)!r}) first, for {names}")
-        part = contents.setdefault(file_name, json.loads(path.read_text(encoding="utf-8")))
-        for key in keys:
-            part = part[key]
-        part["auto_map"] = {
-            auto_name: f"{_module_of(found).rpartition('.')[2]}.{found.__name__}"
-            for auto_name, found in classes.items()
-        }
-    return contents
+def _with_auto_map(path: Path, classes: dict[str, type]) -> dict[str, Any]:
+    """Read a saved JSON file and say in it where the classes that load it are, by Auto class."""
+    if not path.is_file():
+        names = " and ".join(found.__name__ for found in classes.values())
+        raise FileNotFoundError(f"{path} is missing; call save_pretrained({str(path.parent)!r}) of {names} first")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["auto_map"] = {
+        auto_name: f"{_module_of(found).rpartition('.')[2]}.{found.__name__}" for auto_name, found in classes.items()
+    }
+    return content
 
 
 def _module_of(found: type) -> str:

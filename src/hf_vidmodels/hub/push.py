@@ -118,7 +118,7 @@ def _with_retries(action: Callable[[], Result], folder: Path, repo_id: str, max_
 
 def _cause(error: Exception) -> BaseException:
     """Unwrap the Hub client's `RuntimeError("Error while uploading ...")`."""
-    return error.__cause__ if isinstance(error.__cause__, HTTPError) else error
+    return error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
 
 
 def _status(error: BaseException) -> int | None:

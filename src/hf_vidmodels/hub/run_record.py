@@ -88,9 +88,7 @@ def _check_metrics(content: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path} must give 'num_examples' as a positive count, got {content.get('num_examples')!r}")
     measured = content.get("metrics")
     if not isinstance(measured, dict) or content["primary_metric"] not in measured:
-        raise ValueError(
-            f"{path} must give 'metrics' by name, the primary one {content['primary_metric']!r} among them"
-        )
+        raise ValueError(f"{path} must give 'metrics' by name, {content['primary_metric']!r} among them")
     for name, value in measured.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{path} must give the metric {name!r} as a finite number, got {value!r}")

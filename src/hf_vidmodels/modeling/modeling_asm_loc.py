@@ -73,6 +73,19 @@ class AsmLocOutput(ModelOutput):
         return (self.cas_logits.float() * self.attention[..., :1].float()).softmax(-1)
 
 
+class FeatureStandardization(nn.Module):
+    """Subtracts a mean from every feature and divides by a deviation; both are buffers saved with the weights."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(hidden_size))
+        self.register_buffer("std", torch.ones(hidden_size))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Standardise (..., C) features."""
+        return (features - self.mean) / self.std
+
+
 class UncertaintyHead(nn.Conv1d):
     """One value per snippet; a class of its own for its own initialisation."""
 
@@ -175,6 +188,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
 
     def __init__(self, config: AsmLocConfig) -> None:
         super().__init__(config)
+        self.standardization = FeatureStandardization(config.hidden_size) if config.standardize_features else None
         self.steps = nn.ModuleList(AsmLocNetwork(config, is_refinement=step > 0) for step in range(config.num_steps))
         self.post_init()
 
@@ -186,6 +200,9 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, FeatureStandardization):
+            init.zeros_(module.mean)
+            init.ones_(module.std)
         elif isinstance(module, nn.BatchNorm1d):
             for zeros in (module.weight, module.bias, module.running_mean, module.num_batches_tracked):
                 init.zeros_(zeros)
@@ -226,6 +243,8 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             proposal_boxes, num_proposals = self._checked_proposals(
                 step, proposal_boxes, num_proposals, len(input_features)
             )
+        if self.standardization is not None:
+            input_features = self.standardization(input_features)
         output = self.steps[step](input_features, attention_mask, proposal_boxes, num_proposals)
         if labels is not None:
             output = AsmLocOutput(**self._losses(output, labels, pseudo_labels, attention_mask), **output)

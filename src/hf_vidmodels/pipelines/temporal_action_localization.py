@@ -116,17 +116,12 @@ class TemporalActionLocalizationPipeline(Pipeline):
         self, prediction: dict[str, np.ndarray], top_k: int | None = None, threshold: float | None = None
     ) -> list[dict[str, Any]]:
         """Turn arrays of one video into a list of segments by descending score."""
-        order = np.argsort(-prediction["scores"], kind="stable")
-        if threshold is not None:
-            order = order[prediction["scores"][order] >= threshold]
+        best = best_segments(prediction, top_k, threshold)
         return [
-            {
-                "label": self.model.config.id2label[int(prediction["labels"][index])],
-                "score": float(prediction["scores"][index]),
-                "start": float(prediction["segments"][index, 0]),
-                "end": float(prediction["segments"][index, 1]),
-            }
-            for index in order[:top_k]
+            {"label": self.model.config.id2label[label], "score": score, "start": start, "end": end}
+            for label, score, (start, end) in zip(
+                best["labels"].tolist(), best["scores"].tolist(), best["segments"].tolist(), strict=True
+            )
         ]
 
     def run_single(
@@ -167,6 +162,25 @@ class TemporalActionLocalizationPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         if self.feature_extractor is not None:
             self.feature_extractor.save_pretrained(save_directory, **kwargs)
+
+
+def best_segments(
+    prediction: dict[str, np.ndarray], top_k: int | None = None, threshold: float | None = None
+) -> dict[str, np.ndarray]:
+    """Choose the segments of one video that are worth showing.
+
+    Args:
+        prediction: `segments` (N, 2), `scores` (N,), `labels` (N,), as `localize` gives them.
+        top_k: number of segments at most.
+        threshold: segments with a lower score are left out.
+
+    Returns:
+        The same three arrays, by descending score over all classes.
+    """
+    order = np.argsort(-prediction["scores"], kind="stable")
+    if threshold is not None:
+        order = order[prediction["scores"][order] >= threshold]
+    return {name: prediction[name][order[:top_k]] for name in ("segments", "scores", "labels")}
 
 
 def is_feature_source(source: Any) -> bool:

@@ -264,9 +264,12 @@ def _open_hdf5(path: Path, key: str) -> Iterator[Any]:
     except OSError as error:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}); copy or extract it again") from error
     with file:
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        yield file[_choose_key(path, key.strip("/"), names)]
+        # A file of a whole corpus holds thousands of arrays: list them only where the key does not settle it.
+        if not (key and isinstance(file.get(key), h5py.Dataset)):
+            names: list[str] = []
+            file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+            key = _choose_key(path, key, names)
+        yield file[key]
 
 
 def _choose_key(path: Path, key: str, names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -207,12 +208,12 @@ def shown_command(words: list[str]) -> str:
     shown, hide_next = [], False
     for word in words:
         if hide_next:
-            word, hide_next = "***", False
+            word, hide_next = "...", False
         name, equals, _ = word.partition("=")
-        if name.startswith("-") and re.search(r"token|password|secret|api_?key", name, re.IGNORECASE):
-            word, hide_next = f"{name}=***" if equals else name, not equals
-        shown.append(re.sub(r"hf_[A-Za-z0-9]{6,}", "***", word))
-    return " ".join(shown)
+        if name.startswith("-") and re.search(r"token|password|secret|api[-_]?key", name, re.IGNORECASE):
+            word, hide_next = f"{name}=..." if equals else name, not equals
+        shown.append(re.sub(r"hf_[A-Za-z0-9]{6,}", "...", word))
+    return shlex.join(shown)
 
 
 def _git_commit() -> str | None:

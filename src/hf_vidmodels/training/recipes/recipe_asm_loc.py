@@ -1,0 +1,317 @@
+"""How ASM-Loc is trained: one stage per network of the cascade, each on proposals of the network before it.
+
+He et al., CVPR 2022; schedule and constants of the official code (commit 4acb3c86c5ec). Every stage trains a freshly
+initialised network with a fresh optimizer on the proposals that the one before found; proposals stay fixed inside a
+stage and lie as files in the run's working folder. Segment annotations are read by evaluation alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+from torch.utils.data import Dataset
+
+from ...atomic_io import write_json
+from ...configuration.configuration_asm_loc import AsmLocConfig
+from ...data.corpora import load_corpus
+from ...data.corpus_features import add_features
+from ...data.embedded_cache import default_cache_dir
+from ...data.feature_extraction import SnippetFeatureExtractor
+from ...data.video_table import VideoTable
+from ...modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
+from ...processing.processing_asm_loc import AsmLocProcessor
+from ..arguments import TrainingArguments, argument
+from ..localization_evaluation import draw_examples, evaluate_localization
+from ..recipe import Evaluation, Progress, Recipe, Stage
+from .asm_loc_videos import GuidedTrainingVideos, Proposals
+
+TASK = "temporal-action-localization"
+
+
+@dataclass
+class AsmLocArguments(TrainingArguments):
+    """Arguments of the ASM-Loc recipe; those left out (none) are the preset's."""
+
+    preset: str = argument("asm-loc-thumos", "Settings to start from: asm-loc-thumos or asm-loc-activitynet.")
+    feature_extractor: str | None = argument(
+        None,
+        "How features are made when the corpus has only videos: a JSON file of settings, by path or by the name of "
+        "one that comes with the recipes (asm_loc/embedded_features). none: the corpus has features.",
+    )
+    feature_cache_dir: str | None = argument(
+        None, "Folder that keeps features made from videos; by default the package's cache.", changes_result=False
+    )
+    feature_processes: int = argument(1, "Processes that make features from videos.", changes_result=False)
+    eval_split: str | None = argument(
+        None, "Split to evaluate on; by default the one that is not 'train'.", changes_result=False
+    )
+    epochs_per_step: int | None = argument(
+        None,
+        "Epochs of every network but the last, which trains until num_train_epochs are over. none: equal shares.",
+    )
+    standardize_features: bool | None = argument(
+        None, "Standardise features by their mean and deviation over the training videos."
+    )
+    num_refinement_steps: int | None = argument(None, "Networks after the base network.")
+    num_attention_heads: int | None = argument(None, "Heads of the segment attention; they divide the feature width.")
+    num_snippets: int | None = argument(None, "Snippets that a video is sampled to.")
+    max_proposals: int | None = argument(None, "Most proposals of one video that the segment attention sees.")
+    hidden_dropout_prob: float | None = argument(None, "Rate of the snippet and of the feature dropout.")
+    foreground_topk_ratio: int | None = argument(None, "One of so many snippets counts for the foreground bag.")
+    background_topk_ratio: int | None = argument(None, "One of so many snippets counts for the background bag.")
+    foreground_loss_weight: float | None = argument(None, "Weight of the foreground bag loss.")
+    background_loss_weight: float | None = argument(None, "Weight of the background bag loss.")
+    context_loss_weight: float | None = argument(None, "Weight of the action-context loss.")
+    instance_loss_weight: float | None = argument(None, "Weight of the pseudo instance loss; 0 switches it off.")
+    uncertainty_loss_weight: float | None = argument(None, "Price of uncertainty in the pseudo instance loss.")
+    proposal_extension: float | None = argument(None, "Share of its length by which a proposal grows on each side.")
+    proposal_score_ratio: float | None = argument(None, "Share of the scores whose proposals shape the sampling.")
+    short_proposal_length: float | None = argument(None, "Snippets up to which a proposal counts as short.")
+    use_dynamic_sampling: bool | None = argument(None, "Stretch time inside short proposals.")
+    use_intra_attention: bool | None = argument(None, "Attention inside proposals.")
+    use_inter_attention: bool | None = argument(None, "Attention between proposals.")
+    class_threshold: float | None = argument(None, "Video score above which a class is localised.")
+
+    def check_ranges(self) -> None:
+        """Refuse an unknown preset and epochs that leave nothing for the last step."""
+        super().check_ranges()
+        self.require(self.preset in AsmLocConfig.presets, "preset", f"must be one of {sorted(AsmLocConfig.presets)}")
+        self.require(self.feature_processes >= 1, "feature_processes", "must be at least 1")
+        self.require(self.epochs_per_step is None or self.epochs_per_step >= 1, "epochs_per_step", "must be positive")
+
+    def model_settings(self) -> dict[str, Any]:
+        """Return the fields of `AsmLocConfig` that were given."""
+        names = {field.name for field in fields(AsmLocConfig)} - {"feature_extractor"}
+        return {name: value for name in names if (value := getattr(self, name, None)) is not None}
+
+
+def feature_settings_file(name: str) -> Path:
+    """Find settings of a feature extractor by path, or by name among those that come with the recipes.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
+    for path in (Path(name), Path(__file__).parent / f"{name}.json"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"feature_extractor {name!r} is neither a JSON file nor the name of one that comes with the recipes"
+    )
+
+
+class AsmLocRecipe(Recipe):
+    """Trains the cascade step by step."""
+
+    method = "asm_loc"
+    task = TASK
+    arguments_class = AsmLocArguments
+    args: AsmLocArguments
+
+    def prepare_data(self) -> None:
+        """Load the corpus, make features when it has only videos, and check that every file fits."""
+        corpus = load_corpus(self.args.dataset_name, data_dir=self.args.data_dir, task=TASK)
+        self.extractor = None
+        if "features" not in corpus["train"].column_names:
+            corpus = self._with_features(corpus)
+        self.eval_split = self.args.eval_split or next(name for name in corpus if name != "train")
+        if self.eval_split not in corpus:
+            raise ValueError(f"eval_split {self.eval_split!r} is no split of the corpus, it has {sorted(corpus)}")
+        self.class_names = corpus["train"].features["labels"].feature.names
+        self.train_videos = VideoTable.from_corpus(corpus["train"])
+        self.eval_videos = VideoTable.from_corpus(corpus[self.eval_split])
+
+    def build_model(self) -> AsmLocForTemporalActionLocalization:
+        """Make the whole cascade, as wide as the features are."""
+        settings = dict(self.args.model_settings())
+        settings["hidden_size"] = self.train_videos.load(0).shape[1]
+        settings["id2label"] = dict(enumerate(self.class_names))
+        settings["label2id"] = {name: index for index, name in enumerate(self.class_names)}
+        if self.extractor is not None:
+            settings["feature_extractor"] = self.extractor.to_dict()
+            settings["frames_per_second"] = self.extractor.frames_per_second
+            settings["frames_per_snippet"] = self.extractor.snippet_stride
+        preset = {key: value for key, value in AsmLocConfig.presets[self.args.preset].items() if key != "num_labels"}
+        self.config = AsmLocConfig(**(preset | settings))
+        self.processor = AsmLocProcessor.from_config(self.config)
+        model = AsmLocForTemporalActionLocalization(self.config)
+        if model.standardization is not None:
+            mean, std = self.train_videos.feature_statistics()
+            model.standardization.mean.copy_(torch.from_numpy(mean))
+            model.standardization.std.copy_(torch.from_numpy(std))
+        return model
+
+    def stages(self) -> list[Stage]:
+        """One stage per network; the last one gets the epochs that are left."""
+        total, num_steps = self.args.num_train_epochs, self.config.num_steps
+        each = self.args.epochs_per_step or max(total // num_steps, 1)
+        last = total - each * (num_steps - 1)
+        if last < 1:
+            raise ValueError(
+                f"num_train_epochs {total} is too few for {num_steps} steps of {each} epochs each, give at least "
+                f"{each * (num_steps - 1) + 1}"
+            )
+        return [Stage(f"step{step}", each if step < num_steps - 1 else last) for step in range(num_steps)]
+
+    def start_stage(self, model: AsmLocForTemporalActionLocalization, stage_index: int) -> nn.Module:
+        """Let only this step's network learn, and read what the step before found."""
+        model.config.num_trained_steps = stage_index
+        model.requires_grad_(False)
+        model.steps[stage_index].requires_grad_(True)
+        self.proposals = self._read_proposals(stage_index - 1) if stage_index > 0 else None
+        return model
+
+    def train_dataset(self, stage_index: int) -> Dataset:
+        """Give the training videos as the step sees them."""
+        return GuidedTrainingVideos(self.train_videos, self.proposals, self.config, self.args.seed)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Stack videos; their proposals are padded to the longest list."""
+        batch = {
+            key: torch.from_numpy(np.stack([sample[key] for sample in samples]))
+            for key in samples[0]
+            if key != "proposal_boxes"
+        }
+        if "proposal_boxes" in samples[0]:
+            boxes = [torch.from_numpy(sample["proposal_boxes"]) for sample in samples]
+            batch["num_proposals"] = torch.tensor([len(rows) for rows in boxes])
+            batch["proposal_boxes"] = nn.utils.rnn.pad_sequence(boxes, batch_first=True)
+        return batch
+
+    def step(
+        self, module: nn.Module, batch: Any, progress: Progress
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Return the weighted loss of this step's network, and its terms."""
+        output = module(**batch, step=progress.stage, return_dict=True)
+        names = ("foreground_loss", "background_loss", "context_loss", "instance_loss")
+        terms = {name: getattr(output, name) for name in names if getattr(output, name) is not None}
+        return output.loss, {name: value.detach() for name, value in terms.items()}
+
+    def finish_stage(self, model: AsmLocForTemporalActionLocalization, stage_index: int) -> None:
+        """Write this network's proposals for training and evaluation videos, for the next stage."""
+        model.config.num_trained_steps = stage_index + 1
+        if stage_index + 1 == self.config.num_steps:
+            return
+        found: dict[str, Any] = {}
+        for table, labels in ((self.train_videos, self.train_videos.labels), (self.eval_videos, None)):
+            results = self._localize_step(model, table, stage_index, labels, with_pseudo=True)
+            found |= {video: result["pseudo"] for video, result in results.items()}
+        if self.accelerator.is_main_process:
+            write_json(
+                self._proposal_file(stage_index),
+                {video: {key: value.tolist() for key, value in rows.items()} for video, rows in found.items()},
+            )
+        self.accelerator.wait_for_everyone()
+
+    def evaluate(self, model: AsmLocForTemporalActionLocalization, stage_index: int, *, final: bool) -> Evaluation:
+        """Score the step in training, or at the end the whole cascade step by step as a user would run it."""
+        if not final:
+            results = self._localize_step(model, self.eval_videos, stage_index, None)
+            predictions = {video: result["test"] for video, result in results.items()}
+            return evaluate_localization({stage_index: predictions}, self.eval_videos, self.config, self.eval_split)
+        per_step = dict(enumerate(self._localize_all_steps(model)))
+        evaluation = evaluate_localization(per_step, self.eval_videos, self.config, self.eval_split)
+        evaluation.figures = {
+            "timelines": draw_examples(per_step[self.config.num_steps - 1], self.eval_videos, self.config)
+        }
+        return evaluation
+
+    def save_extra(self, output_dir: Path) -> None:
+        """Put the feature networks beside the model, so that it takes video files."""
+        if self.extractor is not None:
+            self.config.feature_extractor = self.extractor.save(output_dir)
+            self.config.save_pretrained(output_dir)
+
+    def sample_names(self, stage_index: int, indices: Sequence[int]) -> list[str]:
+        """Name training videos by their ids."""
+        return [self.train_videos.video_ids[index] for index in indices]
+
+    def _with_features(self, corpus: Any) -> Any:
+        """Add the features of every video to a corpus of videos."""
+        if self.args.feature_extractor is None:
+            raise ValueError(
+                f"corpus {self.args.dataset_name!r} has videos but no features: give feature_extractor, or make "
+                "features with scripts/extract_features.py"
+            )
+        settings = json.loads(feature_settings_file(self.args.feature_extractor).read_text(encoding="utf-8"))
+        device = self.accelerator.device
+        self.extractor = SnippetFeatureExtractor.from_dict(settings, device=device)
+        return add_features(
+            corpus,
+            self.extractor,
+            self.args.feature_cache_dir or default_cache_dir(),
+            num_processes=self.args.feature_processes,
+            show_progress=self.accelerator.is_main_process and not self.args.disable_tqdm,
+        )
+
+    def _localize_step(
+        self,
+        model: AsmLocForTemporalActionLocalization,
+        table: VideoTable,
+        step: int,
+        label_sets: Sequence[Sequence[int]] | None,
+        *,
+        with_pseudo: bool = False,
+    ) -> dict[str, dict[str, Any]]:
+        """Run one step over a split, shared among the processes; every process gets all results."""
+        previous = self._read_proposals(step - 1) if step > 0 else None
+        with self.accelerator.split_between_processes(list(range(len(table)))) as mine:
+            results = model.localize_step(
+                [table.load(index, self.config.hidden_size) for index in mine],
+                step,
+                None if previous is None else [previous[table.video_ids[index]] for index in mine],
+                label_sets=None if label_sets is None else [label_sets[index] for index in mine],
+                with_pseudo=with_pseudo,
+                batch_size=self.args.per_device_eval_batch_size,
+            )
+            found = [(table.video_ids[index], result) for index, result in zip(mine, results, strict=True)]
+        return dict(gather_object(found))
+
+    def _localize_all_steps(self, model: AsmLocForTemporalActionLocalization) -> list[dict[str, Any]]:
+        """Run the whole cascade over the evaluation videos; per step the predictions by video."""
+        table = self.eval_videos
+        with self.accelerator.split_between_processes(list(range(len(table)))) as mine:
+            per_step = model.localize(
+                [table.load(index, self.config.hidden_size) for index in mine],
+                return_all_steps=True,
+                return_curves=True,
+                batch_size=self.args.per_device_eval_batch_size,
+            )
+            found = [
+                (table.video_ids[index], [predictions[place] for predictions in per_step])
+                for place, index in enumerate(mine)
+            ]
+        steps_by_video = dict(gather_object(found))
+        return [
+            {video: steps_by_video[video][step] for video in table.video_ids} for step in range(self.config.num_steps)
+        ]
+
+    def _proposal_file(self, step: int) -> Path:
+        return self.work_dir / f"proposals_step{step}.json"
+
+    def _read_proposals(self, step: int) -> Proposals:
+        """Read what `finish_stage` wrote.
+
+        Raises:
+            FileNotFoundError: when it is gone; training on without it would silently use no proposals.
+        """
+        path = self._proposal_file(step)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: step {step + 1} trains on the proposals of step {step}; start the run afresh "
+                "with overwrite_output_dir"
+            )
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            video: {
+                "segments": np.array(rows["segments"], dtype=np.float64).reshape(-1, 2),
+                "scores": np.array(rows["scores"], dtype=np.float64),
+                "labels": np.array(rows["labels"], dtype=np.int64),
+            }
+            for video, rows in stored.items()
+        }

@@ -1,0 +1,88 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hf_vidmodels.conversion.official_checkpoints import load_strictly, read_state_dict
+
+
+@pytest.fixture
+def weights():
+    return {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(2)}
+
+
+class Payload:
+    """Would write a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("wrapper", [None, "model_state_dict", "state_dict"])
+def test_files_of_torch_save_are_unwrapped(tmp_path, weights, wrapper):
+    content = {wrapper: weights, "epoch": 1, "best_test_mAP": np.float64(0.5)} if wrapper else weights
+    torch.save(content, tmp_path / "a.pth")
+    for source in (tmp_path / "a.pth", content):
+        read = read_state_dict(source)
+        assert set(read) == set(weights)
+        assert torch.equal(read["weight"], weights["weight"])
+
+
+def test_safetensors_files_are_read(tmp_path, weights):
+    save_file(weights, tmp_path / "a.safetensors")
+    assert torch.equal(read_state_dict(str(tmp_path / "a.safetensors"))["weight"], weights["weight"])
+
+
+def test_code_in_a_pickle_never_runs(tmp_path, weights):
+    torch.save({"state_dict": weights, "extra": Payload(tmp_path / "ran")}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match=r"evil\.pth holds more than weights, .* can run any code"):
+        read_state_dict(tmp_path / "evil.pth")
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
+    with pytest.raises(ValueError, match=r"plain\.pkl"):
+        read_state_dict(tmp_path / "plain.pkl")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_unreadable_files_and_other_content_are_named(tmp_path, weights):
+    torch.save(weights, tmp_path / "cut.pth")
+    content = (tmp_path / "cut.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
+    (tmp_path / "cut.safetensors").write_bytes(b"\x08\x00")
+    (tmp_path / "weights.txt").write_text("1 2 3")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"epoch": 4}, tmp_path / "numbers.pth")
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth does not exist"):
+        read_state_dict(tmp_path / "absent.pth")
+    for name, message in (
+        ("cut.pth", r"cut\.pth is not a complete file of torch.save"),
+        ("cut.safetensors", "not a complete safetensors file"),
+        ("weights.txt", r"weights\.txt is not a checkpoint; use \.safetensors"),
+        ("list.pth", "expected a dict of tensors, got list"),
+        ("numbers.pth", "'epoch' is of type int"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_state_dict(tmp_path / name)
+    with pytest.raises(ValueError, match="the given state dict holds no weights"):
+        read_state_dict({})
+
+
+def test_strict_loading_uses_every_weight_or_names_it(weights):
+    def load(state_dict):
+        model = torch.nn.Linear(3, 2)
+        load_strictly(model, state_dict, {key: f"official.{key}" for key in state_dict})
+        return model
+
+    assert torch.equal(load(weights).weight, weights["weight"])
+    for state_dict, message in (
+        (weights | {"scale": torch.ones(1)}, r"no place for: official\.scale"),
+        ({"weight": weights["weight"]}, "lacks weights of the model: bias"),
+        (weights | {"bias": torch.zeros(4)}, r"official\.bias has shape \(4,\) but the model's bias has \(2,\)"),
+        (weights | {f"w{index}": torch.ones(1) for index in range(20)}, "and 12 more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(state_dict)

@@ -1,0 +1,25 @@
+import re
+from pathlib import Path
+
+import datasets
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_examples_of_the_page_run(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    exec(compile(example, str(PAGE), "exec"), {})
+
+
+def test_the_page_names_every_task():
+    from hf_vidmodels.data.contracts import TASKS
+
+    text = PAGE.read_text(encoding="utf-8")
+    assert len(EXAMPLES) >= 5
+    for task, contract in TASKS.items():
+        assert task.replace("-", " ") in text or task in text
+        assert all(f"`{column.name}`" in text for column in contract.columns)

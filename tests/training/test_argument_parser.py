@@ -1,0 +1,161 @@
+from dataclasses import dataclass
+
+import pytest
+from toy_recipe import ToyRecipe
+
+from hf_vidmodels.training import recipe_files
+from hf_vidmodels.training.argument_parser import parse_arguments, parse_command_line
+from hf_vidmodels.training.arguments import TrainingArguments, argument
+
+
+@dataclass
+class MethodArguments(TrainingArguments):
+    margin: float = argument(0.5, "Margin of the loss.")
+    layers: list[int] = argument([1, 2], "Layers that are used.")
+    threshold: float | None = argument(None, "Threshold, or none for the preset's.")
+    fast: bool = argument(True, "Take the short way.")
+
+
+@pytest.fixture
+def recipes(tmp_path, monkeypatch):
+    """A folder of recipes in place of the package's."""
+    monkeypatch.setattr(recipe_files, "RECIPES_FOLDER", tmp_path)
+
+    def write(name, text):
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_the_command_line_wins_over_the_recipe_and_that_over_the_defaults(recipes):
+    recipes("m/corpus", "method: m\nlearning_rate: 1e-3\nseed: 7\nmargin: 1\nlayers: [3]\n")
+    args = parse_arguments(MethodArguments, ["--recipe", "m/corpus", "--seed", "8", "--report_to", "tensorboard"])
+    assert (args.learning_rate, args.seed, args.margin, args.layers) == (1e-3, 8, 1.0, [3])
+    assert (args.weight_decay, args.report_to, args.recipe) == (0.0, ["tensorboard"], "m/corpus")
+
+
+def test_a_recipe_may_be_a_file_anywhere(recipes, tmp_path):
+    path = recipes("elsewhere/own", "method: m\nfast: false\n")
+    assert parse_arguments(MethodArguments, ["--recipe", path]).fast is False
+
+
+def test_switches_and_nones_and_equal_signs_are_understood(recipes):
+    recipes("m/c", "method: m\nema_decay: 0.9\nthreshold: 0.2\n")
+    words = [
+        "--recipe=m/c",
+        "--ema-decay",
+        "none",
+        "--threshold=none",
+        "--no_fast",
+        "--push_to_hub",
+        "--hub_model_id=a/b",
+    ]
+    args = parse_arguments(MethodArguments, words)
+    assert (args.ema_decay, args.threshold, args.fast, args.push_to_hub) == (None, None, False, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("learning_rat: 0.1", "unknown field 'learning_rat'; did you mean 'learning_rate'?"),
+        ("zzz: 0.1", "unknown field 'zzz'."),
+        ("seed: many", "seed: 'many', but seed takes a whole number"),
+        ("seed: true", "seed takes a whole number"),
+        ("seed: 1.5", "seed takes a whole number"),
+        ("learning_rate: true", "learning_rate takes a number"),
+        ("fast: 1", "fast takes true or false"),
+        ("optim: lion", "optim takes one of adamw, adam, sgd"),
+        ("layers: 3", r"layers takes a list, such as \[3\]"),
+        ("layers: [a]", "layers takes a whole number"),
+        ("run_name: 3", "run_name takes text"),
+        ("seed: 1\nseed: 2", "the field 'seed' is given twice"),
+        ("- seed", "not valid YAML"),
+        ("eval_epochs: 3", "eval_epochs 3 needs eval_strategy epoch"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_an_error_with_the_way_out(recipes, line, sentence):
+    recipes("m/c", f"method: m\n{line}\n")
+    with pytest.raises(ValueError, match=sentence.replace("?", r"\?")):
+        parse_arguments(MethodArguments, ["--recipe", "m/c"])
+
+
+def test_yaml_words_for_strategies_are_taken_as_they_are_meant(recipes):
+    recipes("m/c", "method: m\nsave_strategy: no\nthreshold:\n")
+    args = parse_arguments(MethodArguments, ["--recipe", "m/c"])
+    assert (args.save_strategy, args.threshold) == ("no", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--learning_rat", "0.1"], r"Unknown field --learning_rat; did you mean 'learning_rate'\?"),
+        (["--margn=1"], r"Unknown field --margn; did you mean 'margin'\?"),
+        (["--seed", "many"], "--seed: invalid int value: 'many'"),
+        (["--optim", "lion"], "--optim: invalid choice: 'lion'"),
+        (["--seed"], "--seed: expected one argument"),
+        (["0.1"], "1 word.s. without a field"),
+    ],
+)
+def test_a_command_line_that_does_not_fit_is_an_error_with_the_way_out(words, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse_arguments(MethodArguments, words)
+
+
+def test_values_of_unknown_fields_are_not_repeated_for_they_may_be_secret():
+    with pytest.raises(ValueError) as caught:
+        parse_arguments(MethodArguments, ["--hub_token", "hf_secret", "--token=hf_secret"])
+    assert "secret" not in str(caught.value)
+
+
+def test_the_recipes_method_chooses_the_recipe_class(recipes):
+    path = recipes("own", "method: toy_recipe:ToyRecipe\nnoise: 0\n")
+    found, args = parse_command_line(["--recipe", path, "--output_dir", "x"])
+    assert found is ToyRecipe and args.noise == 0.0
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("asm_lok", r"Unknown method 'asm_lok' in the recipe \(did you mean 'asm_loc'\?\)"),
+        ("nowhere_at_all:Recipe", "the module 'nowhere_at_all', which is not importable"),
+        ("toy_recipe:Absent", "names a class that toy_recipe does not have"),
+        ("toy_recipe:ToyModel", "not a subclass of"),
+    ],
+)
+def test_a_method_that_does_not_exist_is_an_error(recipes, method, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse_command_line(["--recipe", recipes("own", f"method: {method}\n")])
+
+
+def test_without_method_or_recipe_the_error_says_what_is_missing(recipes):
+    recipes("m/c", "seed: 1\n")
+    with pytest.raises(ValueError, match="'method: <name>'"):
+        parse_command_line(["--recipe", "m/c"])
+    with pytest.raises(ValueError, match="--recipe NAME, one of m/c"):
+        parse_command_line(["--seed", "1"])
+    with pytest.raises(FileNotFoundError, match=r"no recipe 'm/d' \(did you mean 'm/c'\? available: m/c"):
+        parse_command_line(["--recipe", "m/d"])
+
+
+def test_the_help_explains_every_field_in_groups_and_lists_the_recipes(recipes, capsys):
+    recipes("m/c", "method: m\n")
+    with pytest.raises(SystemExit) as ended:
+        parse_command_line(["--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0 and "recipes: m/c" in shown
+    for group in ("run:", "data:", "optimisation:", "checkpoints:", "sharing on the Hub:"):
+        assert f"\n{group}\n" in shown
+    for name in TrainingArguments.__dataclass_fields__:
+        assert f"  --{name}" in shown
+
+
+def test_the_help_of_a_recipe_shows_its_methods_fields_and_its_settings(recipes, capsys):
+    path = recipes("own", "method: toy_recipe:ToyRecipe\nnoise: 0.125\nlearning_rate: 0.75\n")
+    with pytest.raises(SystemExit):
+        parse_command_line(["--recipe", path, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Standard deviation of the augmentation. (default: 0.125)" in shown
+    assert "Peak learning rate. (default: 0.75)" in shown
