@@ -1,15 +1,15 @@
-"""Configuration of L2-CAF (Taha et al., "A Generic Visualization Approach for Convolutional Neural Networks", ECCV 2020,
-arXiv 2007.09748).
+"""Configuration of L2-CAF (Taha et al., "A Generic Visualization Approach for Convolutional Neural Networks", ECCV
+2020, arXiv 2007.09748).
 
 Numbers are those of the two official releases: `ahmdtaha/constrained_attention_filter` (TensorFlow, commit 2c7258d,
 the paper's) and `ahmdtaha/l2_caf_pytorch` (commit b8f096b). Nothing is trained: the fields say which network is
 wrapped, which of its feature maps is filtered, what the filter is asked for and how it is found.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from .configuration_base import VidModelsConfig
 
@@ -73,7 +73,6 @@ class L2CafConfig(VidModelsConfig):
     """
 
     model_type = "l2_caf"
-    sub_configs: ClassVar = {"network_config": AutoConfig}
 
     network_config: dict | PreTrainedConfig | None = None
     task: str = "classification"
@@ -143,7 +142,9 @@ class L2CafConfig(VidModelsConfig):
                 f"objective {self.objective!r} needs class logits, but task is {self.task!r}; use 'class_oblivious'"
             )
         if self.solver == "exact" and self.filter_type != "l2norm":
-            raise ValueError(f"solver 'exact' needs filter_type 'l2norm', got {self.filter_type!r}; use 'adam' or 'sgd'")
+            raise ValueError(
+                f"solver 'exact' needs filter_type 'l2norm', got {self.filter_type!r}; use 'adam' or 'sgd'"
+            )
         if self.task == "video_retrieval" and self.filter_type == "gauss":
             raise ValueError("filter_type 'gauss' is for single images; use 'l2norm' or 'softmax' for video_retrieval")
 

@@ -232,24 +232,28 @@ def _with_first_tensor(result: Any, tensor: torch.Tensor) -> Any:
 
 
 def feature_map_layers(network: nn.Module, pixel_values: torch.Tensor) -> dict[str, tuple[int, ...]]:
-    """List the modules that give a feature map (B, C, h, w) with more than one cell, in the order they finish.
+    """List the modules that give a feature map (B, C, h, w) with more than one cell or a token sequence (B, N, C).
 
     Args:
         network: any module, in eval mode.
         pixel_values: inputs that it takes.
 
     Returns:
-        Shape of the map by dotted name; a module that runs several times is left out.
+        Shape of their output by dotted name, in the order they finish; modules that run several times are left out.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     repeated: set[str] = set()
+
+    def is_map_or_tokens(result: torch.Tensor) -> bool:
+        is_map = result.dim() == 4 and result.shape[-1] * result.shape[-2] > 1
+        return is_map or (result.dim() == 3 and result.shape[1] > 1)
 
     def watch(name: str) -> Callable[..., None]:
         def note(module: nn.Module, arguments: Any, result: Any) -> None:
             if name in shapes or name in repeated:
                 repeated.add(name)
                 shapes.pop(name, None)
-            elif torch.is_tensor(result) and result.dim() == 4 and result.shape[-1] * result.shape[-2] > 1:
+            elif torch.is_tensor(result) and is_map_or_tokens(result):
                 shapes[name] = tuple(result.shape)
 
         return note

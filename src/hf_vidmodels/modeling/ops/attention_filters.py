@@ -46,8 +46,8 @@ def constrain(parameters: torch.Tensor, filter_type: str, eps: float = 1e-12) ->
 
     Args:
         parameters: (..., h, w), for `"gauss"` (..., 2).
-        filter_type: `"l2norm"` (unit L2 norm over all cells), `"softmax"` (over all cells) or `"gauss"` (isotropic, unit
-            covariance, sum 1).
+        filter_type: `"l2norm"` (unit L2 norm over all cells), `"softmax"` (over all cells) or `"gauss"` (isotropic,
+            unit covariance, sum 1).
         eps: lower bound of the norm.
 
     Returns:

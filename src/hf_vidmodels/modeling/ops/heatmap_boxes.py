@@ -1,8 +1,8 @@
 """From score maps to boxes, by the three protocols of the field; all need OpenCV's contours.
 
 `threshold_boxes` is that of the evaluator `clovaai/wsolevaluation` (commit 96f4b88), `fixed_threshold_box` that of
-`junsukchoe/ADL` (commit dab2e78), `distance_transform_boxes` that of `zhoubolei/CAM` (commit c63f285). Boxes are
-written from facts about them, with their edges: boxes of the first reach one pixel beyond the region inside the picture.
+`junsukchoe/ADL` (commit dab2e78), `distance_transform_boxes` that of `zhoubolei/CAM` (commit c63f285). Written
+from facts about them, edges included: boxes of the first reach one pixel beyond their region, inside the picture.
 """
 
 from collections.abc import Sequence
