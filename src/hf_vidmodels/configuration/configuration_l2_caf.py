@@ -116,6 +116,11 @@ class L2CafConfig(VidModelsConfig):
         super().__post_init__(**kwargs)
         if isinstance(self.image_size, int):
             self.image_size = [self.image_size, self.image_size]
+        self.share_classes()
+
+    def share_classes(self) -> None:
+        """Give the network's configuration the classes of this one, which wins when they were changed."""
+        network = self.network_config
         if network is not None and network.id2label != self.id2label:
             network.id2label, network.label2id = dict(self.id2label), dict(self.label2id)
 

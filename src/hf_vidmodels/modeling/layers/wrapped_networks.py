@@ -34,6 +34,8 @@ def build_network(config: L2CafConfig) -> nn.Module:
             "network_config is missing, so the wrapped network cannot be built; pass network=... or use "
             "L2CafForObjectLocalization.from_network"
         )
+    # Loading with another id2label changes the configuration after it was made.
+    config.share_classes()
     if config.task == "classification":
         return AutoModelForImageClassification.from_config(config.network_config)
     encoder = AutoModel.from_config(config.network_config)

@@ -28,12 +28,13 @@ def normalize_map(score_map: np.ndarray) -> np.ndarray:
 
 
 def evaluation_map(score_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a map bicubically to (height, width) and scale it to [0, 1], as the localisation evaluator does."""
+    """Resize a map bicubically to (height, width) and scale it to [0, 1], in float64 as the evaluator does."""
     import cv2
 
+    score_map = np.asarray(score_map, dtype=np.float64)
     if score_map.max() == score_map.min():
         # Interpolation would turn a constant map into rounding noise, and scaling would blow that up.
-        return np.zeros(size, dtype=score_map.dtype)
+        return np.zeros(size)
     return normalize_map(cv2.resize(score_map, (size[1], size[0]), interpolation=cv2.INTER_CUBIC))
 
 
