@@ -112,7 +112,7 @@ class L2CafConfig(VidModelsConfig):
         network = self.network_config
         if self.id2label is None and kwargs.get("num_labels") is None and network is not None:
             self.id2label = dict(network.id2label)
-            self.label2id = dict(network.label2id)
+            self.label2id = {name: index for index, name in self.id2label.items()}
         super().__post_init__(**kwargs)
         if isinstance(self.image_size, int):
             self.image_size = [self.image_size, self.image_size]
@@ -122,7 +122,7 @@ class L2CafConfig(VidModelsConfig):
         """Give the network's configuration the classes of this one, which wins when they were changed."""
         network = self.network_config
         if network is not None and network.id2label != self.id2label:
-            network.id2label, network.label2id = dict(self.id2label), dict(self.label2id)
+            network.id2label, network.label2id = dict(self.id2label), dict(self.label2id or {})
 
     def validate_choices(self) -> None:
         """Refuse words that are none of the documented ones."""
