@@ -91,7 +91,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     networks.add_argument("--random_init_seed", type=int, help="give a torchvision model random weights, for trials")
     networks.add_argument("--revision", help="branch, tag or commit of the Hub id")
     networks.add_argument(
-        "--pooling", choices=POOLINGS, help="mean of the last hidden state, or what the classification head receives"
+        "--pooling",
+        choices=POOLINGS,
+        help="mean or maximum of the last hidden state, or what the classification head receives",
     )
 
     pictures = parser.add_argument_group("pictures (default: what the repository of the model says)")

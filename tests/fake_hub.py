@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
@@ -90,7 +90,7 @@ class FakeHub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> "FakeHub":
         self.thread.start()
@@ -277,9 +277,10 @@ class RequestHandler(BaseHTTPRequestHandler):
         self.answer(200, entries)
 
     def answer_paths_info(self, repository: Repository, names: dict[str, str], body: bytes) -> None:
-        """`POST .../paths-info/{revision}`."""
+        """`POST .../paths-info/{revision}`, a form with one or more `paths`."""
         files = repository.files(names["revision"])
-        self.answer(200, [_entry(path, files[path]) for path in json.loads(body)["paths"] if path in files])
+        wanted = parse_qs(body.decode())["paths"]
+        self.answer(200, [_entry(path, files[path]) for path in wanted if path in files])
 
     def answer_download(self, repository: Repository, names: dict[str, str], body: bytes) -> None:
         """`HEAD` or `GET /{id}/resolve/{revision}/{path}`, ranges included."""

@@ -1,10 +1,10 @@
-import json
 import multiprocessing
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from datasets import load_dataset
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -150,13 +150,14 @@ def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     assert folder.parent == tmp_path / "elsewhere" / "embedded"
 
 
-def test_folders_can_be_read_as_plain_datasets(cache, corpora):
+def test_datasets_reads_the_folder_without_the_package(tmp_path, cache, corpora):
     folder = make_embedded_corpus("untrimmed", cache_dir=cache, parameters=tiny("untrimmed"))
-    lines = (folder / "train" / "metadata.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    assert len(rows) == 3
-    assert all((folder / "train" / row["file_name"]).is_file() for row in rows)
-    assert {segment["label"] for row in rows for segment in row["segments"]} <= set(ACTIONS)
+    plain = load_dataset("videofolder", data_dir=str(folder), cache_dir=str(tmp_path))
+    for split, dataset in corpora["untrimmed"].items():
+        read = plain[split].remove_columns("video")
+        assert read["video_id"] == dataset["video_id"]
+        named = [[ACTIONS[segment["label"]] for segment in row] for row in dataset["segments"]]
+        assert [[segment["label"] for segment in row] for row in read["segments"]] == named
 
 
 def remove_a_picture(folder):

@@ -34,12 +34,27 @@ class Checkpoint:
     processor_expected: Path
     processor_output: str
 
+    def jobs(self, name_or_path, again):
+        """Jobs for `open_checkpoints.py`: open the model and the processor, and save them again into `again`."""
+        model = {"kind": "model", "again": f"{again}", "batch": str(self.batch), "expected": str(self.expected)}
+        processor = {
+            "kind": "processor",
+            "again": f"{again}/processor",
+            "auto_class": self.method.processor_auto_class.__name__,
+            "input": str(self.processor_input),
+            "expected": str(self.processor_expected),
+            "output": self.processor_output,
+        }
+        return [{"folder": str(name_or_path), **job} for job in (model, processor)]
+
 
 @pytest.fixture
 def hub(monkeypatch):
     """A fake Hub that this process's client talks to."""
     with FakeHub() as server:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setenv("NO_PROXY", "*")
@@ -53,14 +68,18 @@ def checkpoints(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory):
-    """The folder of a run of ASM-Loc, complete but tiny, never written to by tests."""
-    folder = tmp_path_factory.mktemp("runs") / "asm-loc-digits"
-    method = METHODS[0]
-    make_checkpoint(method, folder)
-    write_run_files(folder)
-    write_card(folder)
-    return folder
+def finished_checkpoint(tmp_path_factory):
+    """The checkpoint of a run of ASM-Loc, complete but tiny, never written to by tests."""
+    checkpoint = make_checkpoint(METHODS[0], tmp_path_factory.mktemp("runs") / "asm-loc-digits")
+    write_run_files(checkpoint.folder)
+    write_card(checkpoint.folder)
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def finished_run(finished_checkpoint):
+    """The folder of that run."""
+    return finished_checkpoint.folder
 
 
 def make_checkpoint(method, folder):

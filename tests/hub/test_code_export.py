@@ -237,20 +237,7 @@ def open_in_new_process(way, checkpoints, more_jobs, folder):
     """Open all checkpoints in a fresh process; give its jobs, what came of each, and what it printed."""
     jobs = []
     for checkpoint in checkpoints:
-        again = str(folder / f"{checkpoint.method.stem}-again")
-        paths = {"folder": str(checkpoint.folder), "again": again}
-        jobs.append({"kind": "model", "batch": str(checkpoint.batch), "expected": str(checkpoint.expected), **paths})
-        jobs.append(
-            {
-                "kind": "processor",
-                "auto_class": checkpoint.method.processor_auto_class.__name__,
-                "input": str(checkpoint.processor_input),
-                "expected": str(checkpoint.processor_expected),
-                "output": checkpoint.processor_output,
-                **paths,
-                "again": again + "/processor",
-            }
-        )
+        jobs += checkpoint.jobs(checkpoint.folder, folder / f"{checkpoint.method.stem}-again")
     jobs += [{**job, "again": str(folder / Path(job["folder"]).name)} for job in more_jobs]
     (folder / "jobs.json").write_text(json.dumps(jobs))
     process = subprocess.run(

@@ -17,6 +17,7 @@ from hf_vidmodels.training.arguments import TrainingArguments
         ({"save_strategy": "steps"}, "save_strategy steps need each other"),
         ({"save_epochs": 5, "save_strategy": "no"}, "save_epochs 5 needs save_strategy epoch, not no"),
         ({"push_to_hub": True}, "needs hub_model_id"),
+        ({"push_to_hub": True, "hub_model_id": "me/x", "eval_strategy": "no"}, "needs an evaluation"),
         ({"hub_model_id": "me/x"}, "need push_to_hub"),
         ({"overwrite_output_dir": True, "resume_from_checkpoint": "last"}, "exclude each other"),
     ],

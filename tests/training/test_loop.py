@@ -154,6 +154,16 @@ def test_evaluations_are_logged_after_the_epochs_asked_for(train, tmp_path):
     assert rows == [("base", 2), ("base", 4), ("refiner", 2), ("refiner", 4)]
 
 
+def test_evaluations_gather_everything_although_the_training_loader_was_left_at_its_last_batch(train, tmp_path):
+    class Gathering(ToyRecipe):
+        def evaluate(self, model, stage_index, *, final):
+            gathered = self.accelerator.gather_for_metrics(list(range(20)), use_gather_object=True)
+            assert len(gathered) == 20
+            return super().evaluate(model, stage_index, final=final)
+
+    train(tmp_path, Gathering, num_train_epochs=1, eval_strategy="epoch", load_best_model_at_end=True)
+
+
 def test_the_best_weights_of_the_last_stage_are_saved_when_asked_for(train, tmp_path):
     values = iter([0.9, 0.8, 0.1, 0.7, 0.3, 0.5])
     seen = {}
@@ -289,3 +299,11 @@ def test_a_finished_run_is_pushed_when_asked_for(train, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hf_vidmodels.hub.push", push)
     train(tmp_path, num_train_epochs=1, push_to_hub=True, hub_model_id="me/toy", hub_private_repo=True)
     assert pushed == [(tmp_path, "me/toy", True)]
+
+
+def test_full_determinism_forbids_operations_that_do_not_repeat(train, tmp_path):
+    try:
+        train(tmp_path, num_train_epochs=1, max_steps=1, full_determinism=True)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

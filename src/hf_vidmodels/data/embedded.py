@@ -204,8 +204,7 @@ def load_embedded_corpus(
     for split_name, _ in read_manifest(folder)["parameters"]["splits"]:
         lines = (folder / split_name / METADATA).read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
-        for row in rows:
-            row[corpus.media[0]] = str(folder / split_name / row.pop("file_name"))
+        rows = [{corpus.media[0]: str(folder / split_name / row.pop("file_name")), **row} for row in rows]
         splits[split_name] = Dataset.from_list(rows, features=features)
     if split is None:
         return splits

@@ -164,7 +164,7 @@ def _refuse_other_settings(settings_file: Path, description: Mapping[str, Any]) 
         raise ValueError(f"{settings_file} is not what this tool writes; choose another folder") from error
     before, now = _flat(before), _flat(description)
     for field in sorted(before.keys() | now.keys()):
-        if same_weights and field.rpartition(".")[2] in PLACE_FIELDS:
+        if same_weights and PLACE_FIELDS.intersection(field.split(".")):
             continue
         if before.get(field) != now.get(field):
             raise ValueError(

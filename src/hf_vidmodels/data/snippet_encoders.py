@@ -103,7 +103,7 @@ class TransformersEncoder(SnippetEncoder):
 
     Args:
         network: the model.
-        pooling: `"mean"` of the last hidden state over all positions, or `"classifier_input"`.
+        pooling: `"mean"` or `"max"` of the last hidden state over all positions, or `"classifier_input"`.
 
     Raises:
         ValueError: when `"classifier_input"` is asked of a network without a classification head.
@@ -117,8 +117,8 @@ class TransformersEncoder(SnippetEncoder):
         self.num_frames = counts[0] if counts else None
         self._takes_video = bool(counts) or "video" in network.input_modalities
         self._classifier_input: torch.Tensor | None = None
-        self._pools_mean = pooling == "mean"
-        if not self._pools_mean:
+        self._pooling = pooling
+        if pooling == "classifier_input":
             self._find_classifier().register_forward_pre_hook(self._keep_classifier_input)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
@@ -129,12 +129,12 @@ class TransformersEncoder(SnippetEncoder):
 
     def _pooled(self, pixel_values: torch.Tensor) -> torch.Tensor:
         output = self.network(**{self.network.main_input_name: pixel_values})
-        if not self._pools_mean:
+        if self._pooling == "classifier_input":
             return self._classifier_input.flatten(1)
         hidden_states = output.last_hidden_state
-        if hidden_states.ndim == 3:
-            return hidden_states.mean(1)
-        return hidden_states.flatten(2).mean(2)
+        # Transformers give (B, positions, C), convolutional networks (B, C, ...).
+        positions = hidden_states if hidden_states.ndim == 3 else hidden_states.flatten(2).transpose(1, 2)
+        return positions.amax(1) if self._pooling == "max" else positions.mean(1)
 
     def _find_classifier(self) -> nn.Linear:
         num_labels = self.network.config.num_labels
@@ -162,7 +162,7 @@ class TorchvisionEncoder(SnippetEncoder):
 
     Args:
         name: as in `torchvision.models.list_models(torchvision.models.video)`.
-        random_init_seed: seed of its weights; `None` when weights are loaded afterwards.
+        random_init_seed: seed of its weights; `None` leaves them without memory until `load_weights`.
 
     Raises:
         ValueError: for a name that is no video model.
@@ -177,9 +177,13 @@ class TorchvisionEncoder(SnippetEncoder):
             raise ValueError(f"torchvision has no video model {name!r}; there are: {', '.join(names)}")
         self.name = name
         self.num_frames = TORCHVISION_FRAME_COUNTS.get(name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0 if random_init_seed is None else random_init_seed)
-            self.network = torchvision.models.get_model(name, weights=None)
+        if random_init_seed is None:
+            with torch.device("meta"):
+                self.network = torchvision.models.get_model(name, weights=None)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(random_init_seed)
+                self.network = torchvision.models.get_model(name, weights=None)
         heads = [path for path, part in self.network.named_modules() if isinstance(part, nn.Linear | nn.Conv3d)]
         self._head = heads[-1]
         self.network.set_submodule(self._head, nn.Identity())
@@ -208,7 +212,7 @@ class TorchvisionEncoder(SnippetEncoder):
             ) from error
         weights = {name: value for name, value in weights.items() if not name.startswith(f"{self._head}.")}
         try:
-            self.network.load_state_dict(weights)
+            self.network.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             raise ValueError(f"{path} does not hold the weights of torchvision's {self.name}: {error}") from error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-POOLINGS = ("mean", "classifier_input")
+POOLINGS = ("mean", "max", "classifier_input")
 TORCHVISION_PREFIX = "torchvision:"
 
 
@@ -28,8 +28,10 @@ class StreamSettings:
         model_config: fields of a transformers configuration with its `model_type`.
         random_init_seed: seed of random weights.
         weights: safetensors file of a torchvision model; its classification head is not used.
-        pooling: `"mean"` of the last hidden state, or `"classifier_input"`, what the classification head receives; by
-            default the latter for checkpoints of a video or image classifier.
+        pooling: `"mean"` or `"max"` of the last hidden state over all positions (of an image model: of each frame,
+            then averaged over the frames), or `"classifier_input"`, what the classification head receives; by default
+            the latter for checkpoints of a video or image classifier, otherwise the mean. Torchvision's models always
+            give what their head receives.
         num_frames: frames of a snippet that the network sees, evenly spread (repeated where it wants more than there
             are); by default as many as the network was made for, or all.
         size: shorter side in pixels that frames are resized to.

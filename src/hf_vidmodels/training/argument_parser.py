@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 from .arguments import TrainingArguments
 from .recipe import Recipe
@@ -102,7 +103,8 @@ def _value_hint(action: argparse.Action) -> str:
         return "[true|false]"
     if action.nargs == 0:
         return ""
-    return {int: "N", float: "X"}.get(action.type, "TEXT") + (" ..." if action.nargs == "+" else "")
+    hint = {int: "N", float: "X", string_to_bool: "true|false"}.get(action.type, "TEXT")
+    return f"{hint} ..." if action.nargs == "+" else hint
 
 
 def _build_parser(arguments_class: type[TrainingArguments], title: str) -> _Parser:

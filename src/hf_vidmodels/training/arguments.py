@@ -309,7 +309,7 @@ class TrainingArguments:
             ),
             (
                 self.eval_epochs != 1 and self.eval_strategy != "epoch",
-                f"eval_epochs {self.eval_epochs} needs eval_strategy epoch, not {self.eval_strategy}.",
+                f"eval_epochs {self.eval_epochs} needs eval_strategy epoch, not {self.eval_strategy}; leave it at 1.",
             ),
             (
                 self.load_best_model_at_end and self.eval_strategy != "epoch",
@@ -321,11 +321,15 @@ class TrainingArguments:
             ),
             (
                 self.save_epochs != 1 and self.save_strategy != "epoch",
-                f"save_epochs {self.save_epochs} needs save_strategy epoch, not {self.save_strategy}.",
+                f"save_epochs {self.save_epochs} needs save_strategy epoch, not {self.save_strategy}; leave it at 1.",
             ),
             (
                 self.push_to_hub and not self.hub_model_id,
                 "push_to_hub needs hub_model_id, the repository to upload to.",
+            ),
+            (
+                self.push_to_hub and self.eval_strategy == "no",
+                "push_to_hub needs an evaluation for the model card: choose eval_strategy end or epoch.",
             ),
             (
                 (self.hub_model_id or self.hub_private_repo) and not self.push_to_hub,

@@ -95,16 +95,20 @@ def save_checkpoint(
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    with _one_sentence_when_writing_fails(final, temporary):
-        accelerator.save_state(str(temporary))
-        torch.save(process_part, temporary / f"process_{accelerator.process_index}.pt")
-        if accelerator.is_main_process:
-            torch.save(run_part, temporary / "run.pt")
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            state.save(temporary, fingerprint)
-            _flush_to_disk(temporary)
-            os.rename(temporary, final)
+    try:
+        with one_sentence_when_writing_fails(final):
+            accelerator.save_state(str(temporary))
+            torch.save(process_part, temporary / f"process_{accelerator.process_index}.pt")
+            if accelerator.is_main_process:
+                torch.save(run_part, temporary / "run.pt")
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                state.save(temporary, fingerprint)
+                _flush_to_disk(temporary)
+                os.rename(temporary, final)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     accelerator.wait_for_everyone()
 
 
@@ -216,15 +220,15 @@ def _one_sentence_when_reading_fails(checkpoint: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _one_sentence_when_writing_fails(final: Path, temporary: Path) -> Iterator[None]:
-    """Turn what the writing libraries raise into one OSError, and keep nothing half-written."""
+def one_sentence_when_writing_fails(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise when they cannot write `path` (a full disk, say) into one OSError."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        free = shutil.disk_usage(path.parent).free
         raise OSError(
-            f"The checkpoint {final} could not be written ({error}); earlier checkpoints are intact, make room and go "
-            "on with --resume_from_checkpoint last."
+            f"{path} could not be written ({error}; {free / 1e6:.1f} MB are free there); earlier checkpoints are "
+            "intact, make room and go on with --resume_from_checkpoint last."
         ) from error
 
 

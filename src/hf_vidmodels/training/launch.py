@@ -1,17 +1,19 @@
 """Start Accelerate as the arguments and the launcher say, and notice when the launcher did something else."""
 
 import os
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from accelerate.utils import DataLoaderConfiguration, DistributedType, ProjectConfiguration
+from accelerate.utils import DataLoaderConfiguration, DistributedType, InitProcessGroupKwargs, ProjectConfiguration
 
 from accelerate import Accelerator
 
 from .arguments import TrainingArguments
 
 TRACKER_FOLDER = "runs"
+WAIT_FOR_MAIN_PROCESS = timedelta(days=1)
 
 
 def start_accelerator(args: TrainingArguments) -> Accelerator:
@@ -37,6 +39,8 @@ def start_accelerator(args: TrainingArguments) -> Accelerator:
             project_dir=args.output_dir, logging_dir=str(Path(args.output_dir) / TRACKER_FOLDER)
         ),
         dataloader_config=DataLoaderConfiguration(non_blocking=True),
+        # The others wait while the main process prepares data or uploads, which may take longer than the usual limit.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT_FOR_MAIN_PROCESS)],
     )
     check_processes(accelerator.num_processes)
     if args.ema_decay is not None and accelerator.distributed_type not in (

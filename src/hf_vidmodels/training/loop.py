@@ -91,6 +91,8 @@ class Training:
         seed_stage(args.seed, -1)
         self.model = recipe.build_model().to(self.accelerator.device)
         self.stages = recipe.stages()
+        if self.checkpoint:
+            self.accelerator.print(f"Going on from {self.checkpoint}.")
         # Only now is anything written (or deleted), when the data have proved good.
         if self.accelerator.is_main_process:
             open_output_dir(args, recipe.method)
@@ -104,15 +106,18 @@ class Training:
         """Whether no stage follows the one in training."""
         return self.state.stage == len(self.stages) - 1
 
-    def count_time(self) -> None:
-        """Add the time since the last call to the run's wall time."""
+    def count_time(self, in_stage: bool = True) -> None:
+        """Add the time since the last call to the run's wall time, and to the stage's if it was spent there."""
         now = time.monotonic()
-        self.state.wall_time_s += now - self._clock
-        self._clock = now
+        spent, self._clock = now - self._clock, now
+        self.state.wall_time_s += spent
+        if in_stage:
+            self.state.stage_wall_time_s += spent
 
 
 def run_stage(training: Training) -> None:
     """Train one stage and let the recipe draw its conclusions."""
+    training.count_time(in_stage=False)
     parts = start_stage(training.recipe, training.model, training.stages, training.state, training.checkpoint)
     training.checkpoint = None
     training.num_train_examples = len(parts.loader.dataset)
@@ -166,6 +171,8 @@ def train_stage(training: Training, parts: StageParts) -> None:
                 break
             if args.save_strategy == "steps" and state.step % args.save_steps == 0:
                 save(training, parts)
+        # A loader left at its last batch would make Accelerate cut what evaluations gather.
+        batches.end()
         finish_epoch(training, parts)
 
 
@@ -270,7 +277,7 @@ def finish(training: Training) -> None:
         evaluation = evaluate(training, len(training.stages) - 1, final=True)
         log_evaluation(training, last.name, last.num_epochs, evaluation)
     weights = whole_state_dict(training.model)
-    training.count_time()
+    training.count_time(in_stage=False)
     if training.accelerator.is_main_process:
         write_model(output_dir, training.model, weights, recipe.processor)
         num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
@@ -280,28 +287,29 @@ def finish(training: Training) -> None:
         write_loss_curve(output_dir)
         if evaluation is not None:
             write_results(output_dir, recipe, evaluation)
-        recipe.save_extra(output_dir)
-        complete_repository(training)
-        if evaluation is not None and evaluation.tables:
             print(f"\n{format_tables(evaluation.tables)}\n")
+        recipe.save_extra(output_dir)
+        complete_repository(training, has_results=evaluation is not None)
         print(f"The finished run is in {output_dir}.")
     training.accelerator.wait_for_everyone()
     training.accelerator.end_training()
 
 
-def complete_repository(training: Training) -> None:
-    """Add card and code to the folder, so that it is a Hub repository, and upload it when the arguments say so.
+def complete_repository(training: Training, has_results: bool) -> None:
+    """Make the folder a Hub repository with card and code, and upload it when the arguments say so.
 
-    Card and code are made for models of this package; a model of one's own keeps to `register_for_auto_class`.
+    Card and code are those of models of this package; a model of one's own keeps to `register_for_auto_class`.
     """
     args, processor = training.args, training.recipe.processor
     if type(training.model).__module__.startswith("hf_vidmodels."):
         from ..hub.cards import write_card
         from ..hub.code_export import export_code
 
-        write_card(training.output_dir)
+        if has_results:
+            write_card(training.output_dir)
         export_code(training.model, training.output_dir, () if processor is None else (processor,))
     if args.push_to_hub:
         from ..hub.push import push_folder
 
-        push_folder(training.output_dir, args.hub_model_id, private=args.hub_private_repo or None)
+        address = push_folder(training.output_dir, args.hub_model_id, private=args.hub_private_repo or None)
+        print(f"It was uploaded to {address}.")

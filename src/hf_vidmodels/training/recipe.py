@@ -187,7 +187,8 @@ class Recipe(ABC):
         """Return the stage's loader, before Accelerate shards it.
 
         Override it to mix streams in a batch or to visit a video in several batches: give a `batch_sampler` with
-        `set_epoch(epoch)` whose order follows from the seed and the epoch alone.
+        `set_epoch(epoch)` and `batch_size` whose order follows from the seed and the epoch alone. Of P processes,
+        number p gets the batches p, p + P, p + 2 P and so on.
         """
         dataset = self.train_dataset(stage_index)
         workers = self.args.dataloader_num_workers
@@ -242,7 +243,8 @@ class Recipe(ABC):
     def finish_stage(self, model: "PreTrainedModel", stage_index: int) -> None:  # noqa: B027
         """Leave to later stages what they need, in files under `work_dir` (atomically, main process only).
 
-        A run that was killed may call it again for the same stage: the result must be the same.
+        The model is in evaluation mode without gradients, with averaged weights when `ema_decay` is set. A run that
+        was killed may call it again for the same stage: the result must be the same.
         """
 
     # -- results

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 
 from ..atomic_io import atomic_write, write_json
 from .arguments import TrainingArguments
-from .checkpoints import CHECKPOINTS_FOLDER, WORK_FOLDER, find_checkpoint
+from .checkpoints import CHECKPOINTS_FOLDER, WORK_FOLDER, find_checkpoint, one_sentence_when_writing_fails
 from .launch import TRACKER_FOLDER
 from .training_log import LOG_FILE
 
@@ -58,6 +58,9 @@ _WRITTEN_BY_RUNS = (
     "predictions.json",
     "config.json",
     "model.safetensors",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
 )
 
 
@@ -126,11 +129,12 @@ def write_model(output_dir: Path, model: "PreTrainedModel", weights: dict[str, t
     """Write configuration, safetensors weights and processor; each file is complete or that of before."""
     temporary = Path(tempfile.mkdtemp(dir=output_dir, prefix=".model.", suffix=".tmp"))
     try:
-        model.save_pretrained(temporary, state_dict=weights)
-        if processor is not None:
-            processor.save_pretrained(temporary)
-        for path in temporary.iterdir():
-            os.replace(path, output_dir / path.name)
+        with one_sentence_when_writing_fails(output_dir / "model.safetensors"):
+            model.save_pretrained(temporary, state_dict=weights)
+            if processor is not None:
+                processor.save_pretrained(temporary)
+            for path in temporary.iterdir():
+                os.replace(path, output_dir / path.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -27,6 +27,7 @@ class RunState:
         best_step: the `global_step` of that evaluation.
         started: when the run began, ISO 8601 in UTC.
         wall_time_s: seconds spent so far, over all restarts, without what a kill threw away.
+        stage_wall_time_s: those of them spent in this stage.
         finished_stages: one `{"name", "epochs", "steps", "wall_time_s"}` per finished stage.
     """
 
@@ -41,6 +42,7 @@ class RunState:
     best_step: int | None = None
     started: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     wall_time_s: float = 0.0
+    stage_wall_time_s: float = 0.0
     finished_stages: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -55,18 +57,14 @@ class RunState:
 
     def finish_stage(self, name: str, num_epochs: int) -> None:
         """Record the stage and move to the beginning of the next."""
-        spent_before = sum(stage["wall_time_s"] for stage in self.finished_stages)
+        wall_time_s = round(self.stage_wall_time_s, 3)
         self.finished_stages.append(
-            {
-                "name": name,
-                "epochs": self.epoch,
-                "steps": self.step,
-                "wall_time_s": round(self.wall_time_s - spent_before, 3),
-            }
+            {"name": name, "epochs": self.epoch, "steps": self.step, "wall_time_s": wall_time_s}
         )
         self.stage += 1
         self.epochs_before += num_epochs
         self.epoch = self.batch = self.step = 0
+        self.stage_wall_time_s = 0.0
 
     def save(self, folder: Path, fingerprint: dict[str, Any]) -> None:
         """Write `trainer_state.json`, with what a resumed run must have in common with this one."""

@@ -14,6 +14,8 @@ from tqdm.auto import tqdm
 
 from accelerate import Accelerator
 
+from .checkpoints import one_sentence_when_writing_fails
+
 LOG_FILE = "training_log.jsonl"
 
 
@@ -132,7 +134,7 @@ class TrainingLog:
             return 0
         if "loss" in values:
             self.bar.set_postfix(loss=f"{values['loss']:.4g}")
-        with open(self.path, "a", encoding="utf-8") as file:
+        with one_sentence_when_writing_fails(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "epoch": epoch, "step": global_step, **values}) + "\n")
             file.flush()
             return file.tell()

@@ -1,0 +1,123 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import ResNetConfig, ResNetModel
+
+from feature_extraction_examples import save_tiny_checkpoint, tiny_extractor, write_moving_video
+from hf_vidmodels.metrics.activitynet_files import read_activitynet_results
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
+CLASSES = ["swing", "spin", "bounce"]
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch, capfd):
+    """Run the script as the command does: (arguments) -> (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments), "--output_dir", str(tmp_path / "out")])
+        status = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    folder = tmp_path / "inputs"
+    write_moving_video(folder / "clip.mp4", 80)
+    np.save(folder / "match.npy", np.random.default_rng(0).normal(size=(12, 16)).astype(np.float32))
+    return folder
+
+
+def test_a_folder_gives_predictions_pictures_pages_and_a_table(checkpoint, inputs, tmp_path, predict):
+    status, out, _ = predict("--model", checkpoint, "--input", inputs)
+    assert status == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "clip.html",
+        "clip.png",
+        "match.png",
+        "predictions.json",
+    ]
+    predictions = read_activitynet_results(tmp_path / "out" / "predictions.json", CLASSES)
+    assert list(predictions) == ["clip", "match"]
+    for prediction in predictions.values():
+        assert len(prediction["scores"]) and (np.diff(prediction["scores"]) <= 0).all()
+    assert Image.open(tmp_path / "out" / "clip.png").width > 500
+    assert "../inputs/clip.mp4" in (tmp_path / "out" / "clip.html").read_text()
+    lines = out.splitlines()
+    assert any(line.split()[:3] == ["clip", "3.2", "s"] for line in lines)
+    assert any(line.split()[:3] == ["match", "3.8", "s"] for line in lines)
+
+
+def test_threshold_and_top_k_hold_for_files_and_table(checkpoint, inputs, tmp_path, predict):
+    predict("--model", checkpoint, "--input", inputs / "match.npy", "--top_k", 1)
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())["results"]
+    assert len(results["match"]) == 1
+    status, out, _ = predict("--model", checkpoint, "--input", inputs / "match.npy", "--threshold", 1e6)
+    assert status == 0 and "nothing found" in out
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["results"] == {"match": []}
+
+
+def test_a_broken_file_is_reported_and_the_others_are_done(checkpoint, inputs, tmp_path, predict):
+    (inputs / "broken.mp4").write_bytes(b"no video")
+    np.save(inputs / "narrow.npy", np.zeros((3, 4), np.float32))
+    status, out, err = predict("--model", checkpoint, "--input", inputs)
+    assert status == 2
+    assert "failed: broken: " in out and "failed: narrow: " in out and "size 4 where 16 are expected" in out
+    assert err.splitlines()[-1] == "error: 2 of 4 inputs could not be predicted on: broken, narrow"
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())["results"]
+    assert sorted(results) == ["clip", "match"]
+
+
+def test_a_video_with_features_beside_it_needs_no_extractor(inputs, tmp_path, predict):
+    folder = save_tiny_checkpoint(tmp_path / "checkpoint", with_extractor=False)
+    np.save(inputs / "clip.npy", tiny_extractor("rgb", "flow")(inputs / "clip.mp4"))
+    status, _, err = predict("--model", folder, "--input", inputs)
+    assert status == 0, err
+    assert (tmp_path / "out" / "clip.html").is_file()
+
+
+def test_a_video_without_features_stops_at_once_when_there_is_no_extractor(inputs, tmp_path, predict):
+    folder = save_tiny_checkpoint(tmp_path / "checkpoint", with_extractor=False)
+    status, _, err = predict("--model", folder, "--input", inputs)
+    assert status == 2 and "names no feature extractor" in err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_checkpoint_or_no_input_is_said_in_one_sentence(checkpoint, inputs, tmp_path, predict):
+    ResNetModel(ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1])).save_pretrained(tmp_path / "resnet")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    for model, source, sentence in (
+        (tmp_path / "resnet", inputs, "is no checkpoint of this package: model_type 'resnet'"),
+        (tmp_path / "empty", inputs, "holds no config.json"),
+        (checkpoint, tmp_path / "empty", "holds no videos"),
+        (checkpoint, tmp_path / "absent", "there is no input"),
+        (checkpoint, tmp_path / "text.txt", "is neither a video nor a feature file"),
+    ):
+        status, _, err = predict("--model", model, "--input", source)
+        assert status == 2
+        assert err.splitlines()[-1].startswith("error: ") and sentence in err.splitlines()[-1]
+        assert "Traceback" not in err
+
+
+def test_the_help_teaches(predict):
+    status, out, _ = predict("--help")
+    assert status == 0
+    for word in ("--threshold", "--top_k", "predictions.json", "python scripts/predict.py"):
+        assert word in out
