@@ -230,7 +230,6 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
         with frozen(self.network), torch.no_grad():
             name = self.filter_layer(pixel_values)
             tail = NetworkTail(self.network, name, read_output, pixel_values, fast=self.config.fast)
-            _check_output(tail.output)
             maps = read_layer_maps(tail.layer_output, name, pixel_values, self.config)
             classes = None if objective == "class_oblivious" else self._classes(class_ids, tail.output)
             solved = self._solve(tail, maps, objective, solver, classes, on_update)
@@ -363,11 +362,6 @@ def _stack_images(images: torch.Tensor | Sequence[torch.Tensor], task: str) -> t
     if images.dim() != expected or not len(images):
         raise ValueError(f"images must be pixel values {shape}, got {tuple(images.shape)}")
     return images
-
-
-def _check_output(output: torch.Tensor) -> None:
-    if not torch.isfinite(output).all():
-        raise ValueError("the network's output has NaN or infinite values; check its weights and the pixel values")
 
 
 def _resolve_solver(solver: str, head: PooledLinearHead | None, filter_type: str) -> str:

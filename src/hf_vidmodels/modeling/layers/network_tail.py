@@ -44,7 +44,7 @@ class NetworkTail:
         linear_layers: linear layers and 1 x 1 convolutions that run after the layer, candidates for a linear head.
 
     Raises:
-        ValueError: when the layer does not run, runs more than once, or gives no tensor.
+        ValueError: when the layer does not run, runs more than once, or gives no tensor, or the output is not finite.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class NetworkTail:
         recorder = _Recorder(network, self.layer)
         with torch.no_grad(), recorder:
             self.output = read_output(network(pixel_values))
+        if not torch.isfinite(self.output).all():
+            raise ValueError("the network's output has NaN or infinite values; check its weights and the pixel values")
         if recorder.num_layer_calls != 1:
             how = "does not run" if not recorder.num_layer_calls else f"runs {recorder.num_layer_calls} times"
             raise ValueError(f"filter_layer {layer_name!r} {how} in one forward pass; choose a layer that runs once")
