@@ -17,7 +17,7 @@ With a torchvision model and weights that lie here:
 
 The same features as a checkpoint was trained with, or as a settings file says:
     python scripts/extract_features.py --videos clips --output_dir features --checkpoint runs/asm_loc
-    python scripts/extract_features.py --videos clips --output_dir features --settings other_features/settings.json
+    python scripts/extract_features.py --videos clips --output_dir features --settings other_features/features.json
 
 A snippet at the end of a video with less than half its frames is dropped, a fuller one is filled up with the last
 frame. Folders of numbered pictures count as videos whose frames were taken at --frames_per_second.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, VideoMAEForPreTraining
 
@@ -165,6 +166,22 @@ def test_torchvision_models_give_what_their_head_receives(tmp_path, clips):
             load_encoder({**fields, "weights": str(tmp_path / f"{name}.safetensors")}, "rgb", num_frames=4)
 
 
+def test_a_network_that_cannot_be_written_leaves_the_files_there_were(tmp_path, monkeypatch):
+    encoder, _ = load_encoder(random_settings(RESNET), "rgb", num_frames=2)
+    encoder.save(tmp_path / "rgb")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "rgb").iterdir()}
+
+    def fail(folder):
+        (folder / "config.json").write_text("{}")
+        raise SafetensorError("IoError: No space left on device")
+
+    monkeypatch.setattr(encoder.network, "save_pretrained", fail)
+    with pytest.raises(OSError, match="cannot be written to .*rgb.*No space left"):
+        encoder.save(tmp_path / "rgb")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "rgb").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["rgb"]
+
+
 def test_random_weights_follow_their_seed_and_leave_the_global_generator_alone():
     torch.manual_seed(0)
     expected = torch.rand(1)
@@ -214,6 +231,7 @@ def test_contradicting_settings_are_refused(fields, sentence):
         (random_settings({"model_type": "rsnet"}), "transformers has no model_type 'rsnet'"),
         ({"subfolder": "feature_extractor/rgb"}, "which checkpoint is not known"),
         (random_settings(VIDEOMAE, crop_size=24), "does not take 4 frames of 24x24 pixels .*16"),
+        (random_settings({"model_type": "bert", **TINY_VIT}), "BertModel takes input_ids, not pictures"),
         (random_settings(RESNET, flow_bound=3), "flow_bound is for the flow stream"),
         (random_settings(RESNET, pooling="classifier_input"), "no linear layer for its 2 classes"),
     ],

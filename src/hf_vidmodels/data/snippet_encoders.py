@@ -9,12 +9,15 @@ import json
 import os
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -46,7 +49,7 @@ CLASSIFIER_LOADERS = {
 }
 
 
-class SnippetEncoder(nn.Module):
+class SnippetEncoder(nn.Module, ABC):
     """Base of all encoders.
 
     Attributes:
@@ -78,11 +81,17 @@ class SnippetEncoder(nn.Module):
         """Write the network to `folder`, so that `load_encoder` finds it there as a `subfolder`.
 
         Files are replaced one by one, never written over: the weights in use may be mapped from them.
+
+        Raises:
+            OSError: when a file cannot be written; the files there were are kept.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-            self._write(Path(temporary))
+            try:
+                self._write(Path(temporary))
+            except SafetensorError as error:
+                raise OSError(f"the network cannot be written to {folder}: {error}") from error
             for path in sorted(Path(temporary).iterdir()):
                 os.replace(path, folder / path.name)
 
@@ -94,8 +103,9 @@ class SnippetEncoder(nn.Module):
             digest.update(value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    @abstractmethod
     def _write(self, folder: Path) -> None:
-        raise NotImplementedError
+        """Write configuration and weights into an empty folder."""
 
 
 class TransformersEncoder(SnippetEncoder):
@@ -106,13 +116,16 @@ class TransformersEncoder(SnippetEncoder):
         pooling: `"mean"` or `"max"` of the last hidden state over all positions, or `"classifier_input"`.
 
     Raises:
-        ValueError: when `"classifier_input"` is asked of a network without a classification head.
+        ValueError: for a network that does not take pictures, or `"classifier_input"` of one without a
+            classification head.
     """
 
     def __init__(self, network: PreTrainedModel, pooling: str) -> None:
         super().__init__()
         self.network = network
         config = network.config
+        if not network.main_input_name.startswith("pixel_values"):
+            raise ValueError(f"{type(network).__name__} takes {network.main_input_name}, not pictures")
         counts = [getattr(config, name) for name in NAMES_OF_FRAME_COUNT if getattr(config, name, None)]
         self.num_frames = counts[0] if counts else None
         self._takes_video = bool(counts) or "video" in network.input_modalities
@@ -131,6 +144,10 @@ class TransformersEncoder(SnippetEncoder):
         output = self.network(**{self.network.main_input_name: pixel_values})
         if self._pooling == "classifier_input":
             return self._classifier_input.flatten(1)
+        if "last_hidden_state" not in output:
+            raise ValueError(
+                f"{type(self.network).__name__} gives no last_hidden_state; use pooling='classifier_input'"
+            )
         hidden_states = output.last_hidden_state
         # Transformers give (B, positions, C), convolutional networks (B, C, ...).
         positions = hidden_states if hidden_states.ndim == 3 else hidden_states.flatten(2).transpose(1, 2)
@@ -199,9 +216,6 @@ class TorchvisionEncoder(SnippetEncoder):
             FileNotFoundError: when there is no such file.
             ValueError: when it is no safetensors file, or holds other weights.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no weights file {path}")
         try:
@@ -210,15 +224,17 @@ class TorchvisionEncoder(SnippetEncoder):
             raise ValueError(
                 f"{path} is not a safetensors file ({error}); convert the weights to safetensors"
             ) from error
-        weights = {name: value for name, value in weights.items() if not name.startswith(f"{self._head}.")}
+        weights = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in weights.items()
+            if not name.startswith(f"{self._head}.")
+        }
         try:
             self.network.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             raise ValueError(f"{path} does not hold the weights of torchvision's {self.name}: {error}") from error
 
     def _write(self, folder: Path) -> None:
-        from safetensors.torch import save_file
-
         weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         (folder / "config.json").write_text(json.dumps({"torchvision_model": self.name}) + "\n", encoding="utf-8")
