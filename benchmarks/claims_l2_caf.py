@@ -2,8 +2,8 @@
 
 For every seed a ResNet of four stages is trained from scratch on class labels only (on 2000 training pictures of the
 corpus's generator: its own 300 do not suffice to learn the classes), then every method makes one map for each test
-picture and its true class, and the maps are scored by MaxBoxAccV2 and MaxBoxAcc (localisation evaluator: best threshold
-on the test split itself, as there). All methods see the same feature map.
+picture and its true class, and the maps are scored by MaxBoxAccV2 and MaxBoxAcc (localisation evaluator: best
+threshold on the test split itself, as there). All methods see the same feature map.
     python benchmarks/claims_l2_caf.py                                   # 3 seeds
     python benchmarks/claims_l2_caf.py --seeds 0 --epochs 5 --output claims.json
 Grad-CAM comes from the package grad-cam (pip install "hf_vidmodels[examples]"), CAM is the class's row of the linear

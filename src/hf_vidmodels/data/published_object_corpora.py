@@ -53,12 +53,14 @@ def read_cub200(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
     """
     paths, boxes = _table(root / "images.txt", 2), _table(root / "bounding_boxes.txt", 5)
     labels, is_train = _table(root / "image_class_labels.txt", 2), _table(root / "train_test_split.txt", 2)
-    class_names = [name for name, in _table(root / "classes.txt", 2).values()]
+    class_names = [name for (name,) in _table(root / "classes.txt", 2).values()]
     splits: dict[str, list[Row]] = {"train": [], "test": []}
     for key, (path,) in paths.items():
         missing = next((what for what, table in (("box", boxes), ("class", labels)) if key not in table), None)
         if missing or key not in is_train:
-            raise ValueError(f"{root} has no {missing or 'split'} for picture {key} ({path}); unpack the archive again")
+            raise ValueError(
+                f"{root} has no {missing or 'split'} for picture {key} ({path}); unpack the archive again"
+            )
         x, y, width, height = map(float, boxes[key])
         row = {
             "image": str(root / "images" / path),
@@ -79,9 +81,7 @@ def read_ilsvrc(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
     folders = sorted(folder for folder in (root / "Annotations" / "CLS-LOC").glob("*") if folder.is_dir())
     if not folders:
         raise FileNotFoundError(f"{root} has no Annotations/CLS-LOC/<split> with XML files; unpack the annotations")
-    found = {
-        folder.name: {file: _read_voc(file) for file in sorted(folder.rglob("*.xml"))} for folder in folders
-    }
+    found = {folder.name: {file: _read_voc(file) for file in sorted(folder.rglob("*.xml"))} for folder in folders}
     class_names = sorted({name for files in found.values() for names, _ in files.values() for name in names})
     splits = {}
     for split, files in found.items():
@@ -102,8 +102,8 @@ def read_ilsvrc(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
 def read_wsol(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
     """Read the layout of the localisation evaluator: `metadata/<split>/*.txt` and the pictures in `images`.
 
-    Of each split `image_ids.txt`, `class_labels.txt` (path,label) and `localization.txt` (path,x0,y0,x1,y1, a line for
-    each box). Training splits without boxes are left out; masks are not read.
+    Of each split `image_ids.txt`, `class_labels.txt` (path,label) and `localization.txt` (path,x0,y0,x1,y1, a line
+    for each box). Training splits without boxes are left out; masks are not read.
     """
     splits: dict[str, list[Row]] = {}
     labels: dict[str, int] = {}
@@ -131,7 +131,9 @@ def read_wsol(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
             for path in ids
         ]
     if not splits:
-        raise FileNotFoundError(f"{root} has no metadata/<split>/localization.txt; give the folder that holds metadata")
+        raise FileNotFoundError(
+            f"{root} has no metadata/<split>/localization.txt; give the folder that holds metadata"
+        )
     return splits, [str(label) for label in range(max(labels.values()) + 1)]
 
 

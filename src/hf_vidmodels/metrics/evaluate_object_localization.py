@@ -27,8 +27,9 @@ CONFIGURATIONS = ("max_box_acc", "max_box_acc_v2", "pxap", "topk_error", "gt_kno
 
 DESCRIPTION = """
 Localisation of one object per picture from score maps or guessed boxes. Configurations: "max_box_acc" and
-"max_box_acc_v2" (boxes at the best threshold, percent), "pxap" (pixel average precision, percent), "topk_error" (ILSVRC
-localisation and classification error of k guesses) and "gt_known" (GT-known and top-1 localisation of one box).
+"max_box_acc_v2" (boxes at the best threshold, percent), "pxap" (pixel average precision, percent), "topk_error"
+(ILSVRC localisation and classification error of k guesses) and "gt_known" (GT-known and top-1 localisation of one
+box).
 """
 
 INPUTS_DESCRIPTION = """
@@ -57,7 +58,7 @@ CITATION = """
 
 
 class ObjectLocalization(evaluate.Metric):
-    """The functions of `metrics.object_localization` behind the interface of `evaluate`; the configuration picks one."""
+    """Functions of `metrics.object_localization` behind the interface of `evaluate`; the configuration picks one."""
 
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in CONFIGURATIONS:

@@ -204,7 +204,9 @@ def pixel_average_precision(
         ValueError: no pictures, lists of different lengths, or no foreground at all.
     """
     if not len(score_maps) or len(score_maps) != len(masks):
-        raise ValueError(f"there must be one or more maps with masks, got {len(score_maps)} maps and {len(masks)} masks")
+        raise ValueError(
+            f"there must be one or more maps with masks, got {len(score_maps)} maps and {len(masks)} masks"
+        )
     ignore_masks = [None] * len(masks) if ignore_masks is None else ignore_masks
     # Beyond 1 there are two more bins, [1, 2) and [2, 3], in the evaluator: scores of exactly 1 fall into the first.
     edges = np.append(cam_thresholds(interval), [1.0, 2.0, 3.0])
@@ -237,7 +239,9 @@ def foreground_masks(
     return foreground, counted
 
 
-def evaluation_maps(raw_maps: Mapping[str, np.ndarray], size: tuple[int, int] = EVALUATION_SIZE) -> dict[str, np.ndarray]:
+def evaluation_maps(
+    raw_maps: Mapping[str, np.ndarray], size: tuple[int, int] = EVALUATION_SIZE
+) -> dict[str, np.ndarray]:
     """Resize raw maps bicubically to one size and scale each to [0, 1]."""
     return {name: evaluation_map(raw_map, size) for name, raw_map in raw_maps.items()}
 

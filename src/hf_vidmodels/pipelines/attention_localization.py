@@ -61,7 +61,8 @@ class AttentionLocalizationPipeline(Pipeline):
         Args:
             inputs: a picture (path, bytes, PIL image, array) or a list of them.
             class_ids: a class or classes to explain in every picture; by default the best `top_k` of the model.
-            objective: see `L2CafForObjectLocalization.explain`; `"class_specific"` when only `class_ids` is given.
+            objective: see `L2CafForObjectLocalization.explain`; by default that of the model, and
+                `"class_specific"` when `class_ids` are given to a class-oblivious one.
             threshold: share of the maximum above which a cell belongs to the box.
             method: see `L2CafImageProcessor.post_process_boxes`.
 
@@ -85,7 +86,8 @@ class AttentionLocalizationPipeline(Pipeline):
         if class_ids is not None:
             ids = [class_ids] if isinstance(class_ids, int) else list(class_ids)
             class_ids = [ids] * len(pixel_values)
-            objective = objective or "class_specific"
+            if objective is None and self.model.config.objective == "class_oblivious":
+                objective = "class_specific"
         explanation = self.model.explain(pixel_values, class_ids, objective=objective)
         # As a plain dict: transformers rebuilds model outputs as a class that lacks the fields that are None.
         return {"explanation": dict(explanation), "target_size": target_size}

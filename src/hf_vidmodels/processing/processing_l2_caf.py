@@ -91,8 +91,7 @@ class L2CafImageProcessor(SharedProcessorMixin, TorchvisionBackend):
         """
         sizes = _sizes(explanation, target_sizes)
         return [
-            make_heatmaps(attention, size).cpu()
-            for attention, size in zip(explanation.attention, sizes, strict=True)
+            make_heatmaps(attention, size).cpu() for attention, size in zip(explanation.attention, sizes, strict=True)
         ]
 
     def post_process_boxes(
@@ -173,7 +172,9 @@ def _sizes(explanation: Any, target_sizes: Sequence[tuple[int, int]] | None) -> 
     if target_sizes is None:
         return [tuple(explanation.heatmaps.shape[-2:])] * num_images
     if len(target_sizes) != num_images:
-        raise ValueError(f"target_sizes must hold (height, width) of each of {num_images} pictures, got {target_sizes}")
+        raise ValueError(
+            f"target_sizes must hold (height, width) of each of {num_images} pictures, got {target_sizes}"
+        )
     return [(int(height), int(width)) for height, width in target_sizes]
 
 
