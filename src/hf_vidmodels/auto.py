@@ -12,6 +12,7 @@ from transformers import (
     AutoFeatureExtractor,
     AutoImageProcessor,
     AutoModel,
+    AutoProcessor,
     AutoVideoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
@@ -124,6 +125,8 @@ def method_of(config: PreTrainedConfig) -> Method:
 
 
 def _register_processor(method: Method) -> None:
+    # Without it AutoProcessor tries one kind after another and asks about the repository's code on the way.
+    AutoProcessor.register(method.config_class, method.processor_class)
     if method.processor_auto_class is AutoImageProcessor:
         AutoImageProcessor.register(
             method.config_class, image_processor_classes={"torchvision": method.processor_class}

@@ -7,6 +7,7 @@ Rules of transformers 5 that this builds on: a configuration is a strict datacla
 import copy
 import difflib
 import logging
+import os
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -79,6 +80,15 @@ class VidModelsConfig(PreTrainedConfig):
         """
         if not cls.__module__.startswith("hf_vidmodels."):
             super().register_for_auto_class(auto_class)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Save `config.json`; a package configuration forgets the `auto_map` of a repository with exported code.
+
+        The code files are not copied along, `hf_vidmodels.hub.code_export.export_code` writes both together.
+        """
+        if type(self).__module__.startswith("hf_vidmodels.") and hasattr(self, "auto_map"):
+            del self.auto_map
+        super().save_pretrained(save_directory, **kwargs)
 
     def _warn_of_unknown_keys(self, kwargs: dict[str, Any]) -> None:
         known = {field.name for field in fields(self)} | KEYS_OF_TRANSFORMERS

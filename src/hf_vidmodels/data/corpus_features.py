@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .feature_extraction import SnippetFeatureExtractor, extract_corpus_features
+from .feature_folders import PLACE_FIELDS
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -25,8 +26,9 @@ def add_features(
 ) -> "DatasetDict":
     """Add the column `features` (paths of `.npy` files) to every split of a corpus with `video_id` and `video`.
 
-    The files lie in `cache_dir/features/<key>`, where the key follows from the extractor's settings, the weights of
-    its networks and the places of the videos: what was made before is used again, what is missing is made.
+    The files lie in `cache_dir/features/<key>`, where the key follows from the weights of the extractor's networks, its
+    settings (but for where the networks lie) and the places of the videos: what was made before is used again, what is
+    missing is made.
 
     Args:
         corpus: all splits.
@@ -39,7 +41,11 @@ def add_features(
         ValueError, OSError: see `extract_corpus_features`.
     """
     places = [str(_place(video)) for split in corpus.values() for video in split["video"]]
-    identity = {"extractor": extractor.to_dict(), "weights": extractor.weights_digests(), "videos": places}
+    identity = {
+        "settings": _without_places(extractor.to_dict()),
+        "weights": extractor.weights_digests(),
+        "videos": places,
+    }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGITS_OF_KEY]
     folder = Path(cache_dir) / FOLDER / key
     extract_corpus_features(corpus, extractor, folder, num_processes=num_processes, show_progress=show_progress)
@@ -49,5 +55,11 @@ def add_features(
     return corpus
 
 
-def _place(video: object) -> object:
+def _place(video: Any) -> Any:
     return video["path"] if isinstance(video, dict) else video
+
+
+def _without_places(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _without_places(value) for name, value in settings.items() if name not in PLACE_FIELDS}

@@ -56,24 +56,24 @@ class UntrimmedParameters:
         actor_side: side of the acting digit in pixels.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 48), ("test", 32))
+    splits: tuple[tuple[str, int], ...] = (("train", 96), ("test", 40))
     size: int = 64
-    num_frames: tuple[int, int] = (500, 1250)
-    instances: tuple[int, int] = (2, 6)
+    num_frames: tuple[int, int] = (300, 700)
+    instances: tuple[int, int] = (1, 4)
     shortest: int = 25
     octaves: int = 3
     gap: int = 30
-    second_class_percent: int = 40
+    second_class_percent: int = 25
     ramp_percent: int = 30
     period: tuple[int, int] = (14, 20)
-    fidgets: tuple[int, int] = (2, 5)
-    fidget_strength: tuple[int, int] = (40, 100)
+    fidgets: tuple[int, int] = (1, 3)
+    fidget_strength: tuple[int, int] = (20, 70)
     context_percent: int = 60
     context_margin: tuple[int, int] = (20, 60)
     context_strength: tuple[int, int] = (50, 110)
     stray_contexts: tuple[int, int] = (0, 2)
-    distractors: tuple[int, int] = (2, 3)
-    actor_side: tuple[int, int] = (16, 22)
+    distractors: tuple[int, int] = (1, 2)
+    actor_side: tuple[int, int] = (20, 28)
 
 
 def untrimmed_scene(rng: np.random.Generator, split: str, parameters: UntrimmedParameters) -> Scene:
