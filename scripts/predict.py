@@ -7,10 +7,16 @@ timeline NAME.png and a page NAME.html that plays the video over its timeline:
 
 The input is a video, a feature file (.npy, .npz, .h5), or a folder of them. In a folder, a feature file with the name
 of a video is taken as its features: this is how a checkpoint without a feature extractor of its own is shown videos.
+For attention localisation the input is a picture or a folder of them; OUTPUT_DIR gets contact_sheet.png (picture, heat
+map and box for each class; a further sheet for every 20 pictures) and attention.json. Any image classifier of
+transformers or timm can be shown that way:
+    python scripts/predict.py --method l2_caf --model microsoft/resnet-50 --input pictures --output_dir attention \
+        --objective centered --top_k 3
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end.
 """
 
 import argparse
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +25,30 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig
 from transformers.utils import logging
 
+from hf_vidmodels import L2CafConfig, L2CafForObjectLocalization, L2CafImageProcessor
+from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.auto import PIPELINES, method_of
 from hf_vidmodels.command_line import run
+from hf_vidmodels.configuration.configuration_l2_caf import OBJECTIVES
 from hf_vidmodels.data.decoding import decode_frames, probe_video
 from hf_vidmodels.data.feature_files import FEATURE_SUFFIXES
 from hf_vidmodels.data.feature_folders import VIDEO_SUFFIXES, find_videos
 from hf_vidmodels.metrics.activitynet_files import write_activitynet_results
+from hf_vidmodels.pipelines.attention_localization import AttentionLocalizationPipeline
 from hf_vidmodels.pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
+from hf_vidmodels.processing.processing_l2_caf import read_picture
+from hf_vidmodels.visualization.contact_sheet import draw_contact_sheet
 from hf_vidmodels.visualization.timeline_page import write_timeline_page
 from hf_vidmodels.visualization.timelines import draw_timeline, save_figure
 
 SEGMENTS_IN_TABLE = 3
 FRAMES_IN_PICTURE = 12
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SHEET_NAME = "contact_sheet.png"
+ROWS_IN_SHEET = 20
 
 
 @dataclass(frozen=True)
@@ -48,9 +63,13 @@ def main() -> None:
     """Read the command line and predict by the model's task."""
     arguments = parse_arguments()
     logging.disable_progress_bar()
+    if arguments.method == "l2_caf":
+        explain_pictures(arguments, find_pictures(arguments.input))
+        return
     config = read_config(arguments.model)
     task = task_of(config, arguments.model)
-    TASKS[task](arguments, find_sources(arguments.input))
+    find = find_pictures if task == "attention-localization" else find_sources
+    TASKS[task](arguments, find(arguments.input))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,6 +81,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--threshold", type=float, help="leave out what scores lower (default: keep all)")
     parser.add_argument("--top_k", type=int, help="keep so many results of each input at most (default: all)")
     parser.add_argument("--embed_video", action="store_true", help="put the video into its page (default: link to it)")
+    parser.add_argument("--method", choices=["l2_caf"], help="show where any image classifier looks, by this method")
+    parser.add_argument("--objective", choices=OBJECTIVES, help="of the attention (default: class_specific)")
+    parser.add_argument("--classes", nargs="+", help="class names or ids to explain (default: the best TOP_K, or 1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     return parser.parse_args(arguments)
 
@@ -162,6 +184,106 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     print(f"\nwrote predictions.json and the timelines of {len(predictions)} videos to {arguments.output_dir}")
 
 
+def find_pictures(path: Path) -> dict[str, Path]:
+    """Find the pictures by file name.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when a file is no picture by its suffix.
+    """
+    if path.is_file():
+        if path.suffix.lower() not in PICTURE_SUFFIXES:
+            raise ValueError(f"{path} is no picture (known: {', '.join(PICTURE_SUFFIXES)})")
+        return {path.name: path}
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"there is no picture in {path} (known: {', '.join(PICTURE_SUFFIXES)})")
+    return {str(file.relative_to(path)): file for file in files}
+
+
+def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path]) -> None:
+    """Show where a network looks in every picture, write and print what is found.
+
+    Raises:
+        ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
+    """
+    explain = attention_pipeline(arguments)
+    config = explain.model.config
+    if arguments.top_k is not None:
+        config.top_k = arguments.top_k
+    class_ids = None if arguments.classes is None else [class_id_of(name, config) for name in arguments.classes]
+    settings = {"class_ids": class_ids, "objective": arguments.objective or "class_specific"}
+    failures, sheet, answers = {}, [], {}
+    for name, path in tqdm(sources.items(), unit="picture", disable=len(sources) == 1):
+        try:
+            picture = read_picture(path)
+        except (ValueError, OSError) as error:
+            failures[name] = " ".join(str(error).split())
+            continue
+        found = explain(picture, threshold=arguments.threshold, **settings)
+        sheet.append({"image": picture, "title": name, "explanations": found})
+        answers[name] = [{key: value for key, value in answer.items() if key != "heatmap"} for answer in found]
+        if len(sheet) == ROWS_IN_SHEET:
+            save_sheet(sheet, arguments.output_dir, len(answers), settings["objective"])
+            sheet = []
+    if sheet:
+        save_sheet(sheet, arguments.output_dir, len(answers), settings["objective"])
+    if answers:
+        write_json(arguments.output_dir / "attention.json", answers)
+    rows = [
+        (
+            name if index == 0 else "",
+            answer["label"],
+            f"{answer['score']:.3f}",
+            answer["solver"],
+            str(list(answer["box"].values())),
+        )
+        for name, found in answers.items()
+        for index, answer in enumerate(found)
+    ]
+    print_table(("picture", "class", "score", "solver", "box"), rows)
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}")
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(sources)} pictures could not be read: {', '.join(failures)}")
+    print(f"\nwrote {SHEET_NAME} and attention.json of {len(answers)} pictures to {arguments.output_dir}")
+
+
+def save_sheet(sheet: Sequence[Mapping[str, Any]], folder: Path, num_pictures: int, objective: str) -> None:
+    """Write the sheet that ends with picture number `num_pictures`: contact_sheet.png, contact_sheet_2.png, ..."""
+    number = -(-num_pictures // ROWS_IN_SHEET)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = SHEET_NAME if number == 1 else SHEET_NAME.replace(".", f"_{number}.")
+    save_figure(draw_contact_sheet(sheet, f"L2-CAF, {objective}"), folder / name)
+
+
+def attention_pipeline(arguments: argparse.Namespace) -> AttentionLocalizationPipeline:
+    """Load a checkpoint of L2-CAF, or wrap an image classifier."""
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if read_config(arguments.model).model_type == L2CafConfig.model_type:
+        model = AutoModel.from_pretrained(arguments.model)
+        processor = AutoImageProcessor.from_pretrained(arguments.model)
+    else:
+        model = L2CafForObjectLocalization.from_network(arguments.model)
+        processor = L2CafImageProcessor.from_config(model.config)
+    return AttentionLocalizationPipeline(model.eval(), image_processor=processor, device=device)
+
+
+def class_id_of(name: str, config: PreTrainedConfig) -> int:
+    """Find a class by its id or name.
+
+    Raises:
+        ValueError: when the network has no such class; names the nearest.
+    """
+    if name.isdigit():
+        return int(name)
+    ids = {label: index for index, label in config.id2label.items()}
+    if name not in ids:
+        near = ", ".join(difflib.get_close_matches(name, ids, n=3)) or "none"
+        raise ValueError(f"the network has no class {name!r}; nearest names: {near}")
+    return ids[name]
+
+
 def describe_source(source: Source, num_features: int, config: PreTrainedConfig) -> dict[str, Any]:
     """Give the `duration` in seconds of a video (of its features where it has no timing) and `frames` to show."""
     duration = num_features * config.frames_per_snippet / config.frames_per_second
@@ -224,8 +346,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 # What runs a checkpoint, by its task: (arguments, inputs by id) -> None.
-TASKS: dict[str, Callable[[argparse.Namespace, Mapping[str, Source]], None]] = {
+TASKS: dict[str, Callable[[argparse.Namespace, Mapping[str, Any]], None]] = {
     "temporal-action-localization": localize_actions,
+    "attention-localization": explain_pictures,
 }
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import ResNetConfig
 
-from hf_vidmodels import AsmLocConfig
+from hf_vidmodels import AsmLocConfig, L2CafConfig
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,19 @@ def asm_loc_batch() -> dict[str, Any]:
     }
 
 
+def l2_caf_config(**overrides: Any) -> L2CafConfig:
+    network = ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 8, 12, 16], depths=[1, 1, 1, 1], layer_type="basic", num_labels=5
+    )
+    return L2CafConfig(**({"network_config": network, "image_size": 64} | overrides))
+
+
+def l2_caf_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    return {"pixel_values": torch.randn(4, 3, 64, 64, generator=generator), "labels": torch.tensor([0, 3, 1, 4])}
+
+
 EXAMPLES = {
     "asm_loc": MethodExample(asm_loc_config, asm_loc_batch, (2, 4), frozen_in_batch=("steps.0.",)),
+    "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
 }

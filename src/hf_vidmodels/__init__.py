@@ -5,17 +5,26 @@ Importing this package registers every method with transformers' Auto classes, s
 """
 
 from .__about__ import __version__
-from .auto import AutoModelForTemporalActionLocalization, register_all
+from .auto import AutoModelForObjectLocalization, AutoModelForTemporalActionLocalization, register_all
 from .configuration.configuration_asm_loc import AsmLocConfig
+from .configuration.configuration_l2_caf import L2CafConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization, AsmLocOutput
+from .modeling.modeling_l2_caf import L2CafExplanation, L2CafForObjectLocalization, L2CafOutput
 from .processing.processing_asm_loc import AsmLocProcessor
+from .processing.processing_l2_caf import L2CafImageProcessor
 
 __all__ = [
     "AsmLocConfig",
     "AsmLocForTemporalActionLocalization",
     "AsmLocOutput",
     "AsmLocProcessor",
+    "AutoModelForObjectLocalization",
     "AutoModelForTemporalActionLocalization",
+    "L2CafConfig",
+    "L2CafExplanation",
+    "L2CafForObjectLocalization",
+    "L2CafImageProcessor",
+    "L2CafOutput",
     "__version__",
 ]
 

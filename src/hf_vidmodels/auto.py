@@ -22,13 +22,23 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration.configuration_asm_loc import AsmLocConfig
+from .configuration.configuration_l2_caf import L2CafConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
+from .modeling.modeling_l2_caf import L2CafForObjectLocalization
+from .pipelines.attention_localization import AttentionLocalizationPipeline
 from .pipelines.temporal_action_localization import TemporalActionLocalizationPipeline
 from .processing.processing_asm_loc import AsmLocProcessor
+from .processing.processing_l2_caf import L2CafImageProcessor
 
 
 class AutoModelForTemporalActionLocalization(_BaseAutoModelClass):
     """Loads any model that answers with scored action segments of untrimmed videos."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+class AutoModelForObjectLocalization(_BaseAutoModelClass):
+    """Loads any model that answers with a box for an image's object."""
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
@@ -63,6 +73,14 @@ METHODS = (
         processor_auto_class=AutoFeatureExtractor,
         task_classes={AutoModelForTemporalActionLocalization: AsmLocForTemporalActionLocalization},
     ),
+    Method(
+        stem="l2_caf",
+        config_class=L2CafConfig,
+        primary_class=L2CafForObjectLocalization,
+        processor_class=L2CafImageProcessor,
+        processor_auto_class=AutoImageProcessor,
+        task_classes={AutoModelForObjectLocalization: L2CafForObjectLocalization},
+    ),
 )
 
 # Tasks without a pipeline in transformers: name, pipeline, Auto class, kind of input.
@@ -73,6 +91,7 @@ PIPELINES = (
         AutoModelForTemporalActionLocalization,
         "video",
     ),
+    ("attention-localization", AttentionLocalizationPipeline, AutoModelForObjectLocalization, "image"),
 )
 
 

@@ -104,6 +104,8 @@ TASKS: dict[str, TaskContract] = {
             Column("image", "image", "the picture"),
             Column("label", "class", "class of its object"),
             Column("bbox", "box", "box of its object: xyxy in pixels"),
+            Column("image_id", "identifier", "its name or number, once in the corpus", False),
+            Column("boxes", "boxes", "all boxes of the picture, xyxy in pixels; bbox is the first", False),
         )
     ),
 }

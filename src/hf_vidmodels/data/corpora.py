@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .contracts import infer_task, nearest_hint, task_contract, validate_corpus
 from .own_corpora import read_own_corpus
+from .published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
 from .published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
 from .temporal_corpora import TEMPORAL_TASK
 
@@ -85,6 +86,9 @@ def read_corpus(
         return _read_embedded(name, data_dir)
     if name in PUBLISHED_TEMPORAL_CORPORA:
         return Corpus(read_published_temporal_corpus(name, data_dir), TEMPORAL_TASK, is_published=True)
+    if name in PUBLISHED_OBJECT_CORPORA:
+        directory = None if data_dir is None else Path(data_dir)
+        return Corpus(read_published_object_corpus(name, directory), OBJECT_TASK, is_published=True)
     path = Path(name).expanduser().absolute()
     if path.exists():
         media = None if data_dir is None else Path(data_dir).expanduser().absolute()
@@ -108,7 +112,8 @@ def _read_embedded(name: str, cache_dir: str | os.PathLike[str] | None) -> Corpu
 def _unknown_corpus(name: str) -> FileNotFoundError:
     from .embedded import EMBEDDED_CORPORA
 
-    known = [*PUBLISHED_TEMPORAL_CORPORA, *(f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA)]
+    embedded = [f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA]
+    known = [*PUBLISHED_TEMPORAL_CORPORA, *PUBLISHED_OBJECT_CORPORA, *embedded]
     return FileNotFoundError(
         f"there is no corpus {name!r}{nearest_hint(name, known)}; give one of {', '.join(known)}, an existing folder "
         "or table, or a Hub data set as owner/name"

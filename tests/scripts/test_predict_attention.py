@@ -1,0 +1,87 @@
+"""`scripts/predict.py` on pictures: a checkpoint of L2-CAF, and any classifier with `--method l2_caf`."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import ResNetForImageClassification
+
+from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
+from method_examples import l2_caf_config
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch, capfd):
+    """Run the script as the command does: (arguments) -> (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments), "--output_dir", str(tmp_path / "out")])
+        status = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed, name in enumerate(("a.png", "b.jpg")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    model = L2CafForObjectLocalization(l2_caf_config())
+    model.save_pretrained(tmp_path / "model")
+    L2CafImageProcessor.from_config(model.config).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_folder_of_pictures_gives_a_sheet_and_a_table(predict, pictures, checkpoint, tmp_path):
+    status, out, _ = predict("--model", checkpoint, "--input", pictures, "--top_k", 2)
+    assert status == 0
+    assert "a.png" in out
+    assert "exact" in out
+    assert Image.open(tmp_path / "out" / "contact_sheet.png").width > 300
+    answers = json.loads((tmp_path / "out" / "attention.json").read_text())
+    assert sorted(answers) == ["a.png", "b.jpg"]
+    assert len(answers["a.png"]) == 2
+    assert set(answers["a.png"][0]["box"]) == {"xmin", "ymin", "xmax", "ymax"}
+
+
+@pytest.mark.filterwarnings("ignore:.*has no image processor")
+def test_any_classifier_is_shown_for_chosen_classes(predict, pictures, tmp_path):
+    ResNetForImageClassification(l2_caf_config().network_config).save_pretrained(tmp_path / "resnet")
+    arguments = ("--method", "l2_caf", "--model", tmp_path / "resnet", "--input", pictures / "a.png")
+    status, out, _ = predict(*arguments, "--classes", "LABEL_1", "3", "--objective", "centered")
+    assert status == 0
+    assert "LABEL_1" in out
+    assert "LABEL_3" in out
+    status, _, error = predict(*arguments, "--classes", "LABEL_I")
+    assert status == 2
+    assert (
+        error.strip().splitlines()[-1].startswith("error: the network has no class 'LABEL_I'; nearest names: LABEL_")
+    )
+
+
+def test_what_is_no_picture_is_named(predict, pictures, checkpoint):
+    (pictures / "c.png").write_bytes(b"nothing")
+    status, out, error = predict("--model", checkpoint, "--input", pictures)
+    assert status == 2
+    assert "c.png cannot be read as a picture" in out
+    assert "1 of 3 pictures could not be read: c.png" in error
