@@ -8,7 +8,8 @@ output_dir="${1:-runs/demo}"
 
 accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
     --num_cpu_threads_per_process 1 \
-    scripts/train.py --recipe asm_loc/embedded --output_dir "$output_dir" --overwrite_output_dir
+    scripts/train.py --recipe asm_loc/embedded --output_dir "$output_dir" \
+    --overwrite_output_dir --report_to tensorboard
 
 video="$(python -c 'from hf_vidmodels.data.corpora import load_corpus
 print(load_corpus("embedded/untrimmed", split="test")[0]["video"])')"
