@@ -1,6 +1,5 @@
 """ASM-Loc trained by the real loop on a small corpus of features: its stages, hand-over, resume and results."""
 
-import csv
 import json
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
+from asm_loc_corpus import CLASSES, SPLITS, WIDTH, write_corpus
 from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.video_table import VideoTable
 from hf_vidmodels.training import loop
@@ -20,9 +20,6 @@ from hf_vidmodels.training.recipes.asm_loc_videos import GuidedTrainingVideos
 from hf_vidmodels.training.recipes.recipe_asm_loc import AsmLocArguments, AsmLocRecipe, feature_settings_file
 
 REPOSITORY = Path(__file__).parents[2]
-WIDTH, NUM_SNIPPETS, SECONDS_PER_SNIPPET = 16, 40, 0.64
-CLASSES = ("dive", "jump")
-SPLITS = {"train": 8, "test": 4}
 SETTINGS = {
     "num_refinement_steps": 1,
     "num_attention_heads": 4,
@@ -36,26 +33,6 @@ SETTINGS = {
     "save_total_limit": None,
     "disable_tqdm": True,
 }
-
-
-def write_corpus(folder, shift=0.0):
-    """Write features in which each class has its own direction; `shift` moves annotated times, not the features."""
-    generator = np.random.default_rng(0)
-    directions = 3 * generator.standard_normal((len(CLASSES), WIDTH))
-    (folder / "features").mkdir(parents=True)
-    with (folder / "annotations.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["video_id", "label", "start", "end", "subset", "duration"])
-        for split, count in SPLITS.items():
-            for number in range(count):
-                features = generator.standard_normal((NUM_SNIPPETS, WIDTH))
-                label, start = number % len(CLASSES), int(generator.integers(3, 25))
-                features[start : start + 8] += directions[label]
-                np.save(folder / "features" / f"{split}{number}.npy", features.astype(np.float32))
-                begin = start * SECONDS_PER_SNIPPET + shift
-                end = begin + 8 * SECONDS_PER_SNIPPET
-                rows.writerow([f"{split}{number}", CLASSES[label], begin, end, split, NUM_SNIPPETS * 0.64])
-    return folder
 
 
 @pytest.fixture(scope="module")
