@@ -52,7 +52,7 @@ def train(monkeypatch):
         args = ToyArguments(**(SETTINGS | {"output_dir": str(output_dir)} | changes))
         with monkeypatch.context() as patch:
             if not draw:
-                patch.setattr(loop, "write_loss_curve", lambda folder: None)
+                patch.setattr(loop, "write_loss_curve", lambda folder, metric: None)
             loop.run(recipe_class(args), args)
         return load_file(Path(output_dir) / "model.safetensors")
 

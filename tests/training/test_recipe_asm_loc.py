@@ -1,5 +1,6 @@
 """ASM-Loc trained by the real loop on a small corpus of features: its stages, hand-over, resume and results."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -13,11 +14,13 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
 from asm_loc_corpus import CLASSES, SPLITS, WIDTH, write_corpus
+from hf_vidmodels import AsmLocConfig
 from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.video_table import VideoTable
 from hf_vidmodels.training import loop
+from hf_vidmodels.training.recipes.asm_loc_data import feature_settings_file
 from hf_vidmodels.training.recipes.asm_loc_videos import GuidedTrainingVideos
-from hf_vidmodels.training.recipes.recipe_asm_loc import AsmLocArguments, AsmLocRecipe, feature_settings_file
+from hf_vidmodels.training.recipes.recipe_asm_loc import AsmLocArguments, AsmLocRecipe
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {
@@ -33,6 +36,7 @@ SETTINGS = {
     "save_total_limit": None,
     "disable_tqdm": True,
 }
+CONFIG = AsmLocConfig(hidden_size=WIDTH, num_labels=len(CLASSES), num_snippets=24)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,10 @@ def train(corpus, output_dir, **changes):
     args = arguments(corpus, output_dir, **changes)
     loop.run(AsmLocRecipe(args), args)
     return load_file(Path(output_dir) / "model.safetensors")
+
+
+def training_videos(corpus):
+    return VideoTable.from_corpus(load_corpus(str(corpus), split="train"))
 
 
 @pytest.fixture(scope="module")
@@ -115,19 +123,14 @@ def test_training_never_reads_the_annotated_times(corpus, tmp_path):
 
 
 def test_a_training_item_follows_from_seed_epoch_and_index(corpus):
-    args = arguments(corpus, "unused")
-    recipe = AsmLocRecipe(args)
-    recipe.prepare_data()
-    model = recipe.build_model()
-    videos = GuidedTrainingVideos(recipe.train_videos, None, model.config, seed=5)
-    again = GuidedTrainingVideos(recipe.train_videos, None, model.config, seed=5)
+    videos, again = (GuidedTrainingVideos(training_videos(corpus), None, CONFIG, seed=5) for _ in range(2))
     np.testing.assert_array_equal(videos[3, 1]["input_features"], again[3, 1]["input_features"])
     assert not np.array_equal(videos[3, 1]["input_features"], videos[4, 1]["input_features"])
     assert videos[0, 1]["input_features"].shape == (24, WIDTH)
 
 
 def test_feature_statistics_are_those_of_all_training_rows(corpus):
-    videos = VideoTable.from_corpus(load_corpus(str(corpus), split="train"))
+    videos = training_videos(corpus)
     mean, std = videos.feature_statistics()
     rows = np.concatenate([videos.load(index) for index in range(len(videos))])
     np.testing.assert_allclose(mean, rows.mean(0), atol=1e-6)
@@ -146,6 +149,91 @@ def test_settings_that_contradict_the_corpus_or_each_other_are_named(corpus, tmp
     with pytest.raises((ValueError, StrictDataclassError), match=message):
         train(corpus, tmp_path / "run", **changes)
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def rewrite_annotations(folder, change):
+    """Apply `change` to every row of annotations.csv."""
+    path = folder / "annotations.csv"
+    with path.open(newline="") as file:
+        rows = [change(row) for row in csv.DictReader(file)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_the_rate_that_the_corpus_states_becomes_the_model_s(corpus, tmp_path):
+    folder = tmp_path / "slow"
+    shutil.copytree(corpus, folder)
+    rewrite_annotations(folder, lambda row: row | {"fps": 12.5, "frames_per_snippet": 8})
+    train(folder, tmp_path / "run", max_steps=1)
+    config = AutoModel.from_pretrained(tmp_path / "run").config
+    assert (config.frames_per_second, config.frames_per_snippet) == (12.5, 8)
+
+
+def test_several_rates_in_one_corpus_are_refused(corpus, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(corpus, folder)
+    rewrite_annotations(folder, lambda row: row | {"fps": 25 if row["subset"] == "train" else 30})
+    with pytest.raises(ValueError, match=r"several values of fps \(25.0, 30.0\)"):
+        train(folder, tmp_path / "run")
+
+
+def test_features_that_do_not_span_the_videos_are_warned_about(corpus, tmp_path):
+    folder = tmp_path / "long"
+    shutil.copytree(corpus, folder)
+    rewrite_annotations(folder, lambda row: row | {"duration": 100})
+    with pytest.warns(UserWarning, match="the same holds for 11 more videos"):
+        train(folder, tmp_path / "run", max_steps=1)
+
+
+def test_a_corpus_without_annotated_times_trains_when_nothing_is_evaluated(corpus, tmp_path):
+    folder = tmp_path / "untimed"
+    shutil.copytree(corpus, folder)
+    rewrite_annotations(folder, lambda row: row | {"start": "", "end": ""})
+    with pytest.raises(ValueError, match="has no annotated times to evaluate on"):
+        train(folder, tmp_path / "refused")
+    train(folder, tmp_path / "run", eval_strategy="no", max_steps=1)
+    assert AutoModel.from_pretrained(tmp_path / "run").config.num_trained_steps == 2
+
+
+def test_a_lone_training_split_trains_when_nothing_is_evaluated(corpus, tmp_path):
+    folder = tmp_path / "lone"
+    shutil.copytree(corpus, folder)
+    rewrite_annotations(folder, lambda row: row | {"subset": "train"})
+    with pytest.raises(ValueError, match="has only the split 'train'"):
+        train(folder, tmp_path / "refused")
+    train(folder, tmp_path / "run", eval_strategy="no", max_steps=1)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_features_that_name_their_extractor_pass_it_on_to_the_checkpoint(corpus, tmp_path):
+    folder = tmp_path / "extracted"
+    shutil.copytree(corpus, folder)
+    extractor = {
+        "frames_per_second": 25,
+        "frames_per_snippet": 16,
+        "snippet_stride": 16,
+        "streams": {"rgb": {"model": "org/network"}},
+    }
+    settings = {"extractor": extractor, "weights_sha256": {}, "feature_size": WIDTH}
+    (folder / "features" / "features.json").write_text(json.dumps(settings))
+    train(folder, tmp_path / "run", max_steps=1)
+    assert AutoModel.from_pretrained(tmp_path / "run").config.feature_extractor == extractor
+    with pytest.raises(ValueError, match="has features, so feature_extractor 'other.json' has nothing to do"):
+        train(folder, tmp_path / "refused", feature_extractor="other.json")
+
+
+def test_every_bad_feature_file_is_named_before_training(corpus, tmp_path):
+    folder = tmp_path / "bad"
+    shutil.copytree(corpus, folder)
+    broken = np.load(folder / "features" / "train1.npy")
+    broken[3, 2] = np.nan
+    np.save(folder / "features" / "train1.npy", broken)
+    np.save(folder / "features" / "test2.npy", broken[:, :9])
+    with pytest.raises(ValueError, match=r"train1.npy has the value nan in row 3.*test2.npy has features of size 9"):
+        train(folder, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
 def test_an_unknown_preset_and_an_unknown_feature_extractor_are_named(corpus, tmp_path):

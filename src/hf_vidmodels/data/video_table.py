@@ -62,6 +62,11 @@ class VideoTable:
         """Return the number of videos."""
         return len(self.video_ids)
 
+    @property
+    def has_segments(self) -> bool:
+        """Whether any video has an annotated segment."""
+        return any(len(rows["labels"]) for rows in self.segments.values())
+
     def load(self, index: int, expected_width: int | None = None) -> np.ndarray:
         """Return (L, C) features of one video, see `load_features` for the errors."""
         return load_features(self.feature_files[index], expected_width)

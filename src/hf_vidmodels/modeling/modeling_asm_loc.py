@@ -474,7 +474,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             video = int((labels > 0).any(1).logical_not().nonzero()[0])
             raise ValueError(f"labels of video {video} of this batch name no class, every training video needs one")
         action = nn.functional.pad(labels.float() / labels.float().sum(1, keepdim=True), (0, 1))
-        background = nn.functional.one_hot(torch.full_like(labels[:, 0], config.num_labels, dtype=torch.long))
+        background = nn.functional.pad(torch.zeros_like(action[:, 1:]), (0, 1), value=1.0)
         background_scores = output.background_logits.float().softmax(-1)
         losses = {
             "foreground_loss": soft_cross_entropy(output.class_scores, action),

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from transformers import PreTrainedConfig
 
-from ..configuration.configuration_asm_loc import AsmLocConfig
 from ..data.video_table import VideoTable
 from ..metrics.activitynet_files import results_to_json
 from ..metrics.temporal_detection import TemporalDetectionResult, temporal_detection_map
@@ -21,14 +21,14 @@ Predictions = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def evaluate_localization(
-    predictions_per_step: Mapping[int, Predictions], videos: VideoTable, config: AsmLocConfig, split: str
+    predictions_per_step: Mapping[int, Predictions], videos: VideoTable, config: PreTrainedConfig, split: str
 ) -> Evaluation:
     """Score the predictions of each step of a cascade; the last step's are the answer.
 
     Args:
         predictions_per_step: by step index, in ascending order, predictions of all `videos`.
         videos: with their annotations.
-        config: gives class names and tIoU thresholds.
+        config: of the model; gives `id2label`, `tiou_thresholds` and `average_tiou_thresholds`.
         split: name of the split, for the report.
 
     Returns:
@@ -59,7 +59,7 @@ def evaluate_localization(
     )
 
 
-def draw_examples(predictions: Predictions, videos: VideoTable, config: AsmLocConfig) -> "Figure":
+def draw_examples(predictions: Predictions, videos: VideoTable, config: PreTrainedConfig) -> "Figure":
     """Draw the first videos with their annotations and what was found in them."""
     from ..visualization.timelines import draw_timelines
 
@@ -72,7 +72,9 @@ def draw_examples(predictions: Predictions, videos: VideoTable, config: AsmLocCo
     )
 
 
-def _table_of_steps(scores: Mapping[int, TemporalDetectionResult], config: AsmLocConfig, title: str) -> dict[str, Any]:
+def _table_of_steps(
+    scores: Mapping[int, TemporalDetectionResult], config: PreTrainedConfig, title: str
+) -> dict[str, Any]:
     averaged = config.average_tiou_thresholds
     return {
         "title": title,

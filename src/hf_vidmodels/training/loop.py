@@ -284,7 +284,7 @@ def finish(training: Training) -> None:
         write_run_facts(
             output_dir, recipe, training.accelerator, training.state, num_parameters, training.num_train_examples
         )
-        write_loss_curve(output_dir)
+        write_loss_curve(output_dir, None if evaluation is None else evaluation.primary_metric)
         if evaluation is not None:
             write_results(output_dir, recipe, evaluation)
             print(f"\n{format_tables(evaluation.tables)}\n")

@@ -19,19 +19,14 @@ from torch.utils.data import Dataset
 
 from ...atomic_io import write_json
 from ...configuration.configuration_asm_loc import AsmLocConfig
-from ...data.corpora import load_corpus
-from ...data.corpus_features import add_features
-from ...data.embedded_cache import default_cache_dir
-from ...data.feature_extraction import SnippetFeatureExtractor
 from ...data.video_table import VideoTable
 from ...modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from ...processing.processing_asm_loc import AsmLocProcessor
 from ..arguments import TrainingArguments, argument
 from ..localization_evaluation import draw_examples, evaluate_localization
 from ..recipe import Evaluation, Progress, Recipe, Stage
+from .asm_loc_data import TASK, load_asm_loc_data, warn_of_other_rate
 from .asm_loc_videos import GuidedTrainingVideos, Proposals
-
-TASK = "temporal-action-localization"
 
 
 @dataclass
@@ -48,9 +43,7 @@ class AsmLocArguments(TrainingArguments):
         None, "Folder that keeps features made from videos; by default the package's cache.", changes_result=False
     )
     feature_processes: int = argument(1, "Processes that make features from videos.", changes_result=False)
-    eval_split: str | None = argument(
-        None, "Split to evaluate on; by default the one that is not 'train'.", changes_result=False
-    )
+    eval_split: str | None = argument(None, "Split to evaluate on; by default the one that is not 'train'.")
     epochs_per_step: int | None = argument(
         None,
         "Epochs of every network but the last, which trains until num_train_epochs are over. none: equal shares.",
@@ -91,20 +84,6 @@ class AsmLocArguments(TrainingArguments):
         return {name: value for name in names if (value := getattr(self, name, None)) is not None}
 
 
-def feature_settings_file(name: str) -> Path:
-    """Find settings of a feature extractor by path, or by name among those that come with the recipes.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-    """
-    for path in (Path(name), Path(__file__).parent / f"{name}.json"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"feature_extractor {name!r} is neither a JSON file nor the name of one that comes with the recipes"
-    )
-
-
 class AsmLocRecipe(Recipe):
     """Trains the cascade step by step."""
 
@@ -115,33 +94,22 @@ class AsmLocRecipe(Recipe):
 
     def prepare_data(self) -> None:
         """Load the corpus, make features when it has only videos, and check that every file fits."""
-        corpus = load_corpus(self.args.dataset_name, data_dir=self.args.data_dir, task=TASK)
-        self.extractor = None
-        if "features" not in corpus["train"].column_names:
-            corpus = self._with_features(corpus)
-        self.eval_split = self.args.eval_split or next(name for name in corpus if name != "train")
-        if self.eval_split not in corpus:
-            raise ValueError(f"eval_split {self.eval_split!r} is no split of the corpus, it has {sorted(corpus)}")
-        self.class_names = corpus["train"].features["labels"].feature.names
-        self.train_videos = VideoTable.from_corpus(corpus["train"])
-        self.eval_videos = VideoTable.from_corpus(corpus[self.eval_split])
+        show_progress = self.accelerator.is_main_process and not self.args.disable_tqdm
+        self.data = load_asm_loc_data(self.args, self.accelerator.device, show_progress)
 
     def build_model(self) -> AsmLocForTemporalActionLocalization:
         """Make the whole cascade, as wide as the features are."""
-        settings = dict(self.args.model_settings())
-        settings["hidden_size"] = self.train_videos.load(0).shape[1]
-        settings["id2label"] = dict(enumerate(self.class_names))
-        settings["label2id"] = {name: index for index, name in enumerate(self.class_names)}
-        if self.extractor is not None:
-            settings["feature_extractor"] = self.extractor.to_dict()
-            settings["frames_per_second"] = self.extractor.frames_per_second
-            settings["frames_per_snippet"] = self.extractor.snippet_stride
+        settings = {**self.args.model_settings(), **self.data.model_settings}
+        settings["id2label"] = dict(enumerate(self.data.class_names))
+        settings["label2id"] = {name: index for index, name in enumerate(self.data.class_names)}
         preset = {key: value for key, value in AsmLocConfig.presets[self.args.preset].items() if key != "num_labels"}
         self.config = AsmLocConfig(**(preset | settings))
+        tables = [table for table in (self.data.train, self.data.evaluation) if table is not None]
+        warn_of_other_rate(tables, self.config.frames_per_second, self.config.frames_per_snippet)
         self.processor = AsmLocProcessor.from_config(self.config)
         model = AsmLocForTemporalActionLocalization(self.config)
         if model.standardization is not None:
-            mean, std = self.train_videos.feature_statistics()
+            mean, std = self.data.train.feature_statistics()
             model.standardization.mean.copy_(torch.from_numpy(mean))
             model.standardization.std.copy_(torch.from_numpy(std))
         return model
@@ -168,7 +136,7 @@ class AsmLocRecipe(Recipe):
 
     def train_dataset(self, stage_index: int) -> Dataset:
         """Give the training videos as the step sees them."""
-        return GuidedTrainingVideos(self.train_videos, self.proposals, self.config, self.args.seed)
+        return GuidedTrainingVideos(self.data.train, self.proposals, self.config, self.args.seed)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Stack videos; their proposals are padded to the longest list."""
@@ -198,7 +166,9 @@ class AsmLocRecipe(Recipe):
         if stage_index + 1 == self.config.num_steps:
             return
         found: dict[str, Any] = {}
-        for table, labels in ((self.train_videos, self.train_videos.labels), (self.eval_videos, None)):
+        for table, labels in ((self.data.train, self.data.train.labels), (self.data.evaluation, None)):
+            if table is None:
+                continue
             results = self._localize_step(model, table, stage_index, labels, with_pseudo=True)
             found |= {video: result["pseudo"] for video, result in results.items()}
         if self.accelerator.is_main_process:
@@ -211,43 +181,27 @@ class AsmLocRecipe(Recipe):
     def evaluate(self, model: AsmLocForTemporalActionLocalization, stage_index: int, *, final: bool) -> Evaluation:
         """Score the step in training, or at the end the whole cascade step by step as a user would run it."""
         if not final:
-            results = self._localize_step(model, self.eval_videos, stage_index, None)
+            results = self._localize_step(model, self.data.evaluation, stage_index, None)
             predictions = {video: result["test"] for video, result in results.items()}
-            return evaluate_localization({stage_index: predictions}, self.eval_videos, self.config, self.eval_split)
+            return evaluate_localization(
+                {stage_index: predictions}, self.data.evaluation, self.config, self.data.eval_split
+            )
         per_step = dict(enumerate(self._localize_all_steps(model)))
-        evaluation = evaluate_localization(per_step, self.eval_videos, self.config, self.eval_split)
+        evaluation = evaluate_localization(per_step, self.data.evaluation, self.config, self.data.eval_split)
         evaluation.figures = {
-            "timelines": draw_examples(per_step[self.config.num_steps - 1], self.eval_videos, self.config)
+            "timelines": draw_examples(per_step[self.config.num_steps - 1], self.data.evaluation, self.config)
         }
         return evaluation
 
     def save_extra(self, output_dir: Path) -> None:
         """Put the feature networks beside the model, so that it takes video files."""
-        if self.extractor is not None:
-            self.config.feature_extractor = self.extractor.save(output_dir)
+        if self.data.extractor is not None:
+            self.config.feature_extractor = self.data.extractor.save(output_dir)
             self.config.save_pretrained(output_dir)
 
     def sample_names(self, stage_index: int, indices: Sequence[int]) -> list[str]:
         """Name training videos by their ids."""
-        return [self.train_videos.video_ids[index] for index in indices]
-
-    def _with_features(self, corpus: Any) -> Any:
-        """Add the features of every video to a corpus of videos."""
-        if self.args.feature_extractor is None:
-            raise ValueError(
-                f"corpus {self.args.dataset_name!r} has videos but no features: give feature_extractor, or make "
-                "features with scripts/extract_features.py"
-            )
-        settings = json.loads(feature_settings_file(self.args.feature_extractor).read_text(encoding="utf-8"))
-        device = self.accelerator.device
-        self.extractor = SnippetFeatureExtractor.from_dict(settings, device=device)
-        return add_features(
-            corpus,
-            self.extractor,
-            self.args.feature_cache_dir or default_cache_dir(),
-            num_processes=self.args.feature_processes,
-            show_progress=self.accelerator.is_main_process and not self.args.disable_tqdm,
-        )
+        return [self.data.train.video_ids[index] for index in indices]
 
     def _localize_step(
         self,
@@ -274,7 +228,7 @@ class AsmLocRecipe(Recipe):
 
     def _localize_all_steps(self, model: AsmLocForTemporalActionLocalization) -> list[dict[str, Any]]:
         """Run the whole cascade over the evaluation videos; per step the predictions by video."""
-        table = self.eval_videos
+        table = self.data.evaluation
         with self.accelerator.split_between_processes(list(range(len(table)))) as mine:
             per_step = model.localize(
                 [table.load(index, self.config.hidden_size) for index in mine],

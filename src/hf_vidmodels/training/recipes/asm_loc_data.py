@@ -1,0 +1,196 @@
+"""The data of an ASM-Loc run: loaded, completed with features where there are only videos, and checked as a whole."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...data.corpora import load_corpus
+from ...data.corpus_features import add_features
+from ...data.embedded_cache import default_cache_dir
+from ...data.feature_checks import find_feature_problems
+from ...data.feature_extraction import SnippetFeatureExtractor
+from ...data.feature_files import describe_rate_mismatch, feature_file
+from ...data.feature_folders import SETTINGS_FILE
+from ...data.video_table import VideoTable
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from .recipe_asm_loc import AsmLocArguments
+
+TASK = "temporal-action-localization"
+TRAIN_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class AsmLocData:
+    """What a run trains and evaluates on.
+
+    Attributes:
+        class_names: action classes in the order of their ids.
+        train: training videos.
+        evaluation: videos of `eval_split`; `None` when nothing is evaluated and there are none.
+        eval_split: their split.
+        extractor: what made the features in this run; `None` when they were there.
+        model_settings: fields of `AsmLocConfig` that follow from the features: their width, their rate, and how they
+            are made from video.
+    """
+
+    class_names: list[str]
+    train: VideoTable
+    evaluation: VideoTable | None
+    eval_split: str | None
+    extractor: SnippetFeatureExtractor | None
+    model_settings: dict[str, Any]
+
+
+def load_asm_loc_data(args: "AsmLocArguments", device: torch.device, show_progress: bool) -> AsmLocData:
+    """Load the corpus that the arguments name, so that whatever is wrong with it shows before anything is trained.
+
+    Raises:
+        ValueError: for missing splits, unusable or contradicting feature files (all are named), an evaluation split
+            without annotated times, or arguments that do not fit the corpus.
+        OSError: see `load_corpus`.
+    """
+    corpus = load_corpus(args.dataset_name, data_dir=args.data_dir, task=TASK)
+    if TRAIN_SPLIT not in corpus:
+        raise ValueError(f"corpus {args.dataset_name!r} has no split 'train', it has {', '.join(corpus)}")
+    extractor = None
+    if "features" not in corpus[TRAIN_SPLIT].column_names:
+        extractor = _make_extractor(args, device)
+        cache = args.feature_cache_dir or default_cache_dir()
+        corpus = add_features(
+            corpus, extractor, cache, num_processes=args.feature_processes, show_progress=show_progress
+        )
+    elif args.feature_extractor is not None:
+        raise ValueError(
+            f"corpus {args.dataset_name!r} has features, so feature_extractor {args.feature_extractor!r} has nothing "
+            "to do: leave it out (--feature_extractor none)"
+        )
+    eval_split = _choose_eval_split(args, corpus)
+    used = {name: corpus[name] for name in (TRAIN_SPLIT, eval_split) if name is not None}
+    _refuse_bad_features(used)
+    train = VideoTable.from_corpus(used[TRAIN_SPLIT])
+    evaluation = None if eval_split is None else VideoTable.from_corpus(used[eval_split])
+    if evaluation is not None and args.eval_strategy != "no" and not evaluation.has_segments:
+        raise ValueError(
+            f"split {eval_split!r} of {args.dataset_name!r} has no annotated times to evaluate on: add start and end, "
+            "or train with --eval_strategy no"
+        )
+    settings = {"hidden_size": train.load(0).shape[1], **_extraction_settings(train, extractor)}
+    settings |= {} if extractor is not None else _annotated_rate(used)
+    return AsmLocData(
+        class_names=used[TRAIN_SPLIT].features["labels"].feature.names,
+        train=train,
+        evaluation=evaluation,
+        eval_split=eval_split,
+        extractor=extractor,
+        model_settings=settings,
+    )
+
+
+def feature_settings_file(name: str) -> Path:
+    """Find settings of a feature extractor by path, or by name among those that come with the recipes.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
+    for path in (Path(name), Path(__file__).parent / f"{name}.json"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"feature_extractor {name!r} is neither a JSON file nor the name of one that comes with the recipes"
+    )
+
+
+def warn_of_other_rate(tables: Sequence[VideoTable], frames_per_second: float, frames_per_snippet: int) -> None:
+    """Warn when the number of features does not fit the duration: right classes would come at wrong times."""
+    mismatches = [
+        mismatch
+        for table in tables
+        for index, video_id in enumerate(table.video_ids)
+        if (
+            mismatch := describe_rate_mismatch(
+                len(table.load(index)), table.durations[index], frames_per_second, frames_per_snippet, video_id
+            )
+        )
+    ]
+    if mismatches:
+        others = f"; the same holds for {len(mismatches) - 1} more videos" if len(mismatches) > 1 else ""
+        warnings.warn(f"{mismatches[0]}{others}", stacklevel=2)
+
+
+def _make_extractor(args: "AsmLocArguments", device: torch.device) -> SnippetFeatureExtractor:
+    if args.feature_extractor is None:
+        raise ValueError(
+            f"corpus {args.dataset_name!r} has videos but no features: give feature_extractor, or make features with "
+            "scripts/extract_features.py"
+        )
+    settings = json.loads(feature_settings_file(args.feature_extractor).read_text(encoding="utf-8"))
+    return SnippetFeatureExtractor.from_dict(settings, device=device)
+
+
+def _choose_eval_split(args: "AsmLocArguments", corpus: "DatasetDict") -> str | None:
+    others = [name for name in corpus if name != TRAIN_SPLIT]
+    if args.eval_split is not None and args.eval_split not in corpus:
+        raise ValueError(f"eval_split {args.eval_split!r} is no split of the corpus, it has {', '.join(corpus)}")
+    if args.eval_split is None and not others and args.eval_strategy != "no":
+        raise ValueError(
+            f"corpus {args.dataset_name!r} has only the split 'train': add one to evaluate on, or train with "
+            "--eval_strategy no"
+        )
+    return args.eval_split or (others[0] if others else None)
+
+
+def _refuse_bad_features(splits: "dict[str, Any]") -> None:
+    width, sentences = None, []
+    for split in splits.values():
+        errors = [problem for problem in find_feature_problems(split, width) if problem.severity == "error"]
+        sentences += [problem.sentence for problem in errors]
+        if not errors:
+            width = VideoTable.from_corpus(split).load(0).shape[1]
+    if sentences:
+        raise ValueError("; ".join(sentences))
+
+
+def _extraction_settings(train: VideoTable, extractor: SnippetFeatureExtractor | None) -> dict[str, Any]:
+    """How features are made, from the extractor of this run or from what `extract_features.py` wrote beside them."""
+    if extractor is not None:
+        settings = extractor.to_dict()
+    else:
+        source = train.feature_files[0]
+        beside = feature_file(source).parent / SETTINGS_FILE if isinstance(source, str) else None
+        if beside is None or not beside.is_file():
+            return {}
+        settings = json.loads(beside.read_text(encoding="utf-8"))["extractor"]
+    return {
+        "feature_extractor": settings,
+        "frames_per_second": settings["frames_per_second"],
+        "frames_per_snippet": settings["snippet_stride"],
+    }
+
+
+def _annotated_rate(splits: "dict[str, Any]") -> dict[str, Any]:
+    """Rate of the features as the columns `fps` and `frames_per_snippet` say it, where they do."""
+    rate = {}
+    for column, field in (("fps", "frames_per_second"), ("frames_per_snippet", "frames_per_snippet")):
+        values = {
+            value
+            for split in splits.values()
+            if column in split.column_names
+            for value in split[column]
+            if value is not None
+        }
+        if len(values) > 1:
+            raise ValueError(
+                f"the features have several values of {column} ({', '.join(map(str, sorted(values)))}): make all with "
+                "the same settings"
+            )
+        if values:
+            rate[field] = values.pop()
+    return rate
