@@ -1,11 +1,13 @@
 """One split of a corpus for temporal action localisation, as plain columns."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .feature_files import load_features
+from .feature_files import describe_rate_mismatch, load_features
 
 if TYPE_CHECKING:
     import datasets
@@ -85,3 +87,20 @@ class VideoTable:
         mean = total / count
         std = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
         return mean, np.where(std > SMALLEST_DEVIATION, std, 1.0)
+
+
+def warn_of_other_rate(tables: Sequence[VideoTable], frames_per_second: float, frames_per_snippet: int) -> None:
+    """Warn when the number of features does not fit the duration: right classes would come at wrong times."""
+    mismatches = [
+        mismatch
+        for table in tables
+        for index, video_id in enumerate(table.video_ids)
+        if (
+            mismatch := describe_rate_mismatch(
+                len(table.load(index)), table.durations[index], frames_per_second, frames_per_snippet, video_id
+            )
+        )
+    ]
+    if mismatches:
+        others = f"; the same holds for {len(mismatches) - 1} more videos" if len(mismatches) > 1 else ""
+        warnings.warn(f"{mismatches[0]}{others}", stacklevel=2)

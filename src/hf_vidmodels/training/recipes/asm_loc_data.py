@@ -1,8 +1,6 @@
 """The data of an ASM-Loc run: loaded, completed with features where there are only videos, and checked as a whole."""
 
 import json
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from ...data.corpus_features import add_features
 from ...data.embedded_cache import default_cache_dir
 from ...data.feature_checks import find_feature_problems
 from ...data.feature_extraction import SnippetFeatureExtractor
-from ...data.feature_files import describe_rate_mismatch, feature_file
+from ...data.feature_files import feature_file
 from ...data.feature_folders import SETTINGS_FILE
 from ...data.video_table import VideoTable
 
@@ -106,23 +104,6 @@ def feature_settings_file(name: str) -> Path:
     raise FileNotFoundError(
         f"feature_extractor {name!r} is neither a JSON file nor the name of one that comes with the recipes"
     )
-
-
-def warn_of_other_rate(tables: Sequence[VideoTable], frames_per_second: float, frames_per_snippet: int) -> None:
-    """Warn when the number of features does not fit the duration: right classes would come at wrong times."""
-    mismatches = [
-        mismatch
-        for table in tables
-        for index, video_id in enumerate(table.video_ids)
-        if (
-            mismatch := describe_rate_mismatch(
-                len(table.load(index)), table.durations[index], frames_per_second, frames_per_snippet, video_id
-            )
-        )
-    ]
-    if mismatches:
-        others = f"; the same holds for {len(mismatches) - 1} more videos" if len(mismatches) > 1 else ""
-        warnings.warn(f"{mismatches[0]}{others}", stacklevel=2)
 
 
 def _make_extractor(args: "AsmLocArguments", device: torch.device) -> SnippetFeatureExtractor:
