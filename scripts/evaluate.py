@@ -21,9 +21,9 @@ from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.corpus_features import add_features
 from hf_vidmodels.data.embedded_cache import default_cache_dir
 from hf_vidmodels.data.feature_extraction import SnippetFeatureExtractor
-from hf_vidmodels.data.video_table import VideoTable
+from hf_vidmodels.data.video_table import VideoTable, warn_of_other_rate
 from hf_vidmodels.training.localization_evaluation import draw_examples, evaluate_localization
-from hf_vidmodels.training.run_files import format_tables
+from hf_vidmodels.training.run_files import format_tables, results_record
 from hf_vidmodels.visualization.timelines import save_figure
 
 TASK = "temporal-action-localization"
@@ -46,6 +46,7 @@ def main() -> None:
         extractor = SnippetFeatureExtractor.from_checkpoint(model, device=device)
         corpus = add_features(corpus, extractor, default_cache_dir(), num_processes=arguments.feature_processes)
     videos = VideoTable.from_corpus(corpus[arguments.split])
+    warn_of_other_rate([videos], model.config.frames_per_second, model.config.frames_per_snippet)
     per_step = model.localize(
         [videos.load(index, model.config.hidden_size) for index in range(len(videos))],
         return_all_steps=True,
@@ -54,18 +55,7 @@ def main() -> None:
     by_step = {step: dict(zip(videos.video_ids, found, strict=True)) for step, found in enumerate(per_step)}
     evaluation = evaluate_localization(by_step, videos, model.config, arguments.split)
     print(f"\n{format_tables(evaluation.tables)}\n")
-    write_json(
-        arguments.output_dir / "metrics.json",
-        {
-            "task": TASK,
-            "corpus": arguments.corpus,
-            "split": arguments.split,
-            "num_examples": len(videos),
-            "primary_metric": evaluation.primary_metric,
-            "metrics": evaluation.metrics,
-            "tables": evaluation.tables,
-        },
-    )
+    write_json(arguments.output_dir / "metrics.json", results_record(TASK, arguments.corpus, evaluation))
     write_json(arguments.output_dir / "predictions.json", evaluation.predictions)
     figure = draw_examples(by_step[max(by_step)], videos, model.config)
     save_figure(figure, arguments.output_dir / "timelines.png")

@@ -1,9 +1,18 @@
+import json
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from hf_vidmodels.training.arguments import TrainingArguments
 from hf_vidmodels.training.recipe import Evaluation
-from hf_vidmodels.training.run_files import format_tables, shown_command
+from hf_vidmodels.training.run_files import (
+    format_tables,
+    open_output_dir,
+    results_record,
+    shown_command,
+    write_results,
+)
 from hf_vidmodels.training.schedules import build_scheduler
 
 
@@ -19,6 +28,63 @@ def test_tokens_are_left_out_of_the_written_command():
         "hf_AbCdEf1234567890",
     ]
     assert shown_command(words) == "train.py --hub_token ... --api-key=... --output_dir 'my run' --note ..."
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ["--overwrite_output_dir"],
+        ["--overwrite_output_dir", "true"],
+        ["--overwrite_output_dir=true"],
+        ["--overwrite-output-dir"],
+    ],
+)
+def test_a_copied_command_overwrites_no_folder(spelling):
+    words = ["train.py", "--output_dir", "run", *spelling, "--seed", "1"]
+    assert shown_command(words) == "train.py --output_dir run --seed 1"
+    assert shown_command(words[:3] + spelling) == "train.py --output_dir run"
+
+
+def test_overwriting_deletes_what_any_run_writes_and_nothing_else(tmp_path):
+    written = (
+        "modeling_asm_loc.py",
+        "configuration_base.py",
+        "feature_extractor/rgb/model.safetensors",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "video_preprocessor_config.json",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "figures/loss_curve.png",
+        "checkpoints/base-1/model.safetensors",
+        ".eval_results/toy.yaml",
+    )
+    foreign = ("notes.txt", "my_model.py", "__init__.py", "loop.py", "model-best.safetensors", "my_folder/config.json")
+    for name in written + foreign:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("earlier")
+    open_output_dir(TrainingArguments(output_dir=str(tmp_path), overwrite_output_dir=True), "toy")
+    assert {name for name in written + foreign if (tmp_path / name).exists()} == set(foreign)
+    assert not (tmp_path / "feature_extractor").exists()
+    assert (tmp_path / "recipe.yaml").is_file()
+
+
+def test_metrics_json_says_what_was_measured_and_on_what(tmp_path):
+    tables = [{"title": "t", "columns": ["a"], "rows": [[1]]}]
+    evaluation = Evaluation(metrics={"mAP": 0.5}, primary_metric="mAP", split="test", num_examples=3, tables=tables)
+    recipe = SimpleNamespace(task="video-classification", args=TrainingArguments(dataset_name="toy"))
+    write_results(tmp_path, recipe, evaluation)
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    assert record == results_record("video-classification", "toy", evaluation)
+    assert record == {
+        "task": "video-classification",
+        "corpus": "toy",
+        "split": "test",
+        "num_examples": 3,
+        "primary_metric": "mAP",
+        "metrics": {"mAP": 0.5},
+        "tables": tables,
+    }
 
 
 def test_tables_are_aligned_text():

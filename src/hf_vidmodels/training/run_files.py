@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ..atomic_io import atomic_write, write_json
+from ..data.feature_extraction import CHECKPOINT_FOLDER as FEATURE_EXTRACTOR_FOLDER
 from .arguments import TrainingArguments
 from .checkpoints import CHECKPOINTS_FOLDER, WORK_FOLDER, find_checkpoint, one_sentence_when_writing_fails
 from .launch import TRACKER_FOLDER
@@ -44,8 +45,10 @@ _REPORTED_PACKAGES = (
     "evaluate",
     "numpy",
 )
+# Patterns of names; the code files are told by `_exported_code_names`.
 _WRITTEN_BY_RUNS = (
     CHECKPOINTS_FOLDER,
+    FEATURE_EXTRACTOR_FOLDER,
     FIGURES_FOLDER,
     TRACKER_FOLDER,
     ".eval_results",
@@ -57,6 +60,8 @@ _WRITTEN_BY_RUNS = (
     "predictions.json",
     "config.json",
     "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
     "processor_config.json",
     "preprocessor_config.json",
     "video_preprocessor_config.json",
@@ -109,12 +114,22 @@ def open_output_dir(args: TrainingArguments, method: str) -> None:
     """
     folder = Path(args.output_dir)
     if args.overwrite_output_dir:
-        for name in _WRITTEN_BY_RUNS:
-            _delete(folder / name)
+        for pattern in (*_WRITTEN_BY_RUNS, *_exported_code_names()):
+            for path in list(folder.glob(pattern)):
+                _delete(path)
     (folder / CHECKPOINTS_FOLDER / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     values = {name: value for name, value in vars(args).items() if name not in _NOT_IN_RECIPE}
     with atomic_write(folder / RECIPE_FILE, "w") as file:
         yaml.safe_dump({"method": method, **values}, file, sort_keys=False, allow_unicode=True)
+
+
+def _exported_code_names() -> list[str]:
+    """Return the names of all files that a run of any method can have written beside its model as code."""
+    from ..hub.code_export import EXPORTED_ROOMS
+
+    package = Path(__file__).parents[1]
+    modules = (path for room in EXPORTED_ROOMS for path in (package / room).rglob("*.py"))
+    return sorted(path.name for path in modules if path.stem != "__init__")
 
 
 def _delete(path: Path) -> None:
@@ -140,30 +155,41 @@ def write_model(output_dir: Path, model: "PreTrainedModel", weights: dict[str, t
 
 def write_results(output_dir: Path, recipe: "Recipe", evaluation: "Evaluation") -> None:
     """Write `metrics.json`, `predictions.json` and the evaluation's figures."""
-    write_json(
-        output_dir / "metrics.json",
-        {
-            "task": recipe.task,
-            "corpus": recipe.args.dataset_name,
-            "split": evaluation.split,
-            "num_examples": evaluation.num_examples,
-            "primary_metric": evaluation.primary_metric,
-            "metrics": evaluation.metrics,
-            "tables": evaluation.tables,
-        },
-    )
+    record = results_record(recipe.task, recipe.args.dataset_name, evaluation)
+    write_json(output_dir / "metrics.json", record)
     if evaluation.predictions is not None:
         write_json(output_dir / "predictions.json", evaluation.predictions)
     for stem, figure in evaluation.figures.items():
         _write_figure(output_dir / FIGURES_FOLDER / f"{stem}.png", figure)
 
 
-def write_loss_curve(output_dir: Path) -> None:
-    """Draw `figures/loss_curve.png` from the training log."""
+def results_record(task: str, corpus: str, evaluation: "Evaluation") -> dict[str, Any]:
+    """Return the content of `metrics.json`: what was measured, and on what.
+
+    Args:
+        task: what the model is for, such as `"temporal-action-localization"`.
+        corpus: name or path of the corpus, as in `dataset_name`.
+        evaluation: what the evaluation found.
+    """
+    return {
+        "task": task,
+        "corpus": corpus,
+        "split": evaluation.split,
+        "num_examples": evaluation.num_examples,
+        "primary_metric": evaluation.primary_metric,
+        "metrics": evaluation.metrics,
+        "tables": evaluation.tables,
+    }
+
+
+def write_loss_curve(output_dir: Path, primary_metric: str | None) -> None:
+    """Draw `figures/loss_curve.png` from the training log, with the metric where it was evaluated more than once."""
     from ..visualization.loss_curve import draw_loss_curve
 
-    lines = (output_dir / LOG_FILE).read_text(encoding="utf-8").splitlines()
-    _write_figure(output_dir / FIGURES_FOLDER / "loss_curve.png", draw_loss_curve(json.loads(line) for line in lines))
+    rows = [json.loads(line) for line in (output_dir / LOG_FILE).read_text(encoding="utf-8").splitlines()]
+    if sum(f"eval_{primary_metric}" in row for row in rows) < 2:
+        rows, primary_metric = [row for row in rows if "loss" in row], None
+    _write_figure(output_dir / FIGURES_FOLDER / "loss_curve.png", draw_loss_curve(rows, metric=primary_metric))
 
 
 def _write_figure(path: Path, figure: Any) -> None:
@@ -207,12 +233,23 @@ def write_run_facts(
 
 
 def shown_command(words: list[str]) -> str:
-    """Return a command line as it may be written down: what looks like a token is left out."""
-    shown, hide_next = [], False
+    """Return a command line as it may be written down and copied.
+
+    Left out are what looks like a token, and `--overwrite_output_dir`: who repeats the command from a card may have
+    another run in the folder of that name.
+    """
+    shown, hide_next, drop_value = [], False, False
     for word in words:
+        if drop_value and not word.startswith("-"):
+            drop_value = False
+            continue
+        drop_value = False
         if hide_next:
             word, hide_next = "...", False
         name, equals, _ = word.partition("=")
+        if name in ("--overwrite_output_dir", "--overwrite-output-dir"):
+            drop_value = not equals
+            continue
         if name.startswith("-") and re.search(r"token|password|secret|api[-_]?key", name, re.IGNORECASE):
             word, hide_next = f"{name}=..." if equals else name, not equals
         shown.append(re.sub(r"hf_[A-Za-z0-9]{6,}", "...", word))
