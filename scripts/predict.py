@@ -49,6 +49,12 @@ FRAMES_IN_PICTURE = 12
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SHEET_NAME = "contact_sheet.png"
 ROWS_IN_SHEET = 20
+# Options that only one task uses; the others mean something for every task.
+TASK_OF_OPTION = {
+    "embed_video": "temporal-action-localization",
+    "objective": "attention-localization",
+    "classes": "attention-localization",
+}
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,10 @@ def main() -> None:
     arguments = parse_arguments()
     logging.disable_progress_bar()
     if arguments.method == "l2_caf":
-        explain_pictures(arguments, find_pictures(arguments.input))
-        return
-    config = read_config(arguments.model)
-    task = task_of(config, arguments.model)
+        task = "attention-localization"
+    else:
+        task = task_of(read_config(arguments.model), arguments.model)
+    check_options(arguments, task)
     find = find_pictures if task == "attention-localization" else find_sources
     TASKS[task](arguments, find(arguments.input))
 
@@ -86,6 +92,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--classes", nargs="+", help="class names or ids to explain (default: the best TOP_K, or 1)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     return parser.parse_args(arguments)
+
+
+def check_options(arguments: argparse.Namespace, task: str) -> None:
+    """Refuse what would have no effect on the task, or no result.
+
+    Raises:
+        ValueError: when an option belongs to another task, or `--top_k` leaves nothing.
+    """
+    for option, its_task in TASK_OF_OPTION.items():
+        if its_task != task and getattr(arguments, option) not in (None, False):
+            raise ValueError(f"--{option} is for {its_task}, but {arguments.model} is used for {task}; leave it out")
+    if arguments.top_k is not None and arguments.top_k < 1:
+        raise ValueError(f"--top_k must be at least 1, got {arguments.top_k}")
 
 
 def read_config(model: str) -> PreTrainedConfig:

@@ -1,33 +1,10 @@
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import AutoConfig, AutoModel
 
 from feature_extraction_examples import RESNET, save_tiny_checkpoint, tiny_extractor, write_moving_video
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "extract_features.py"
-
-
-@pytest.fixture
-def extract(tmp_path, monkeypatch, capfd):
-    """Run the script as the command does: (arguments) -> (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(
-            sys, "argv", ["extract_features.py", *map(str, arguments), "--output_dir", str(tmp_path / "out")]
-        )
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capfd.readouterr()
-
-    return run
 
 
 @pytest.fixture

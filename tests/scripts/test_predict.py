@@ -1,7 +1,4 @@
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,24 +8,7 @@ from transformers import ResNetConfig, ResNetModel
 from feature_extraction_examples import save_tiny_checkpoint, tiny_extractor, write_moving_video
 from hf_vidmodels.metrics.activitynet_files import read_activitynet_results
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
 CLASSES = ["swing", "spin", "bounce"]
-
-
-@pytest.fixture
-def predict(tmp_path, monkeypatch, capfd):
-    """Run the script as the command does: (arguments) -> (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments), "--output_dir", str(tmp_path / "out")])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capfd.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +94,24 @@ def test_what_is_no_checkpoint_or_no_input_is_said_in_one_sentence(checkpoint, i
         assert status == 2
         assert err.splitlines()[-1].startswith("error: ") and sentence in err.splitlines()[-1]
         assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("option", [("--objective", "centered"), ("--classes", "swing")])
+def test_an_option_of_another_task_is_refused(checkpoint, inputs, tmp_path, predict, option):
+    status, _, err = predict("--model", checkpoint, "--input", inputs, *option)
+    assert status == 2
+    assert err.splitlines()[-1] == (
+        f"error: {option[0]} is for attention-localization, but {checkpoint} is used for "
+        "temporal-action-localization; leave it out"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_no_results_at_all_cannot_be_asked_for(checkpoint, inputs, tmp_path, predict, top_k):
+    status, _, err = predict("--model", checkpoint, "--input", inputs, "--top_k", top_k)
+    assert status == 2 and err.splitlines()[-1] == f"error: --top_k must be at least 1, got {top_k}"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_help_teaches(predict):

@@ -1,9 +1,6 @@
 """`scripts/predict.py` on pictures: a checkpoint of L2-CAF, and any classifier with `--method l2_caf`."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,24 +10,6 @@ from transformers import ResNetForImageClassification
 
 from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
 from method_examples import l2_caf_config
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
-
-
-@pytest.fixture
-def predict(tmp_path, monkeypatch, capfd):
-    """Run the script as the command does: (arguments) -> (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments), "--output_dir", str(tmp_path / "out")])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capfd.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -85,3 +64,19 @@ def test_what_is_no_picture_is_named(predict, pictures, checkpoint):
     assert status == 2
     assert "c.png cannot be read as a picture" in out
     assert "1 of 3 pictures could not be read: c.png" in error
+
+
+@pytest.mark.parametrize("method", [(), ("--method", "l2_caf")])
+def test_pictures_cannot_be_embedded_as_videos(predict, pictures, checkpoint, tmp_path, method):
+    status, _, error = predict("--model", checkpoint, "--input", pictures, "--embed_video", *method)
+    assert status == 2
+    assert error.splitlines()[-1] == (
+        f"error: --embed_video is for temporal-action-localization, but {checkpoint} is used for "
+        "attention-localization; leave it out"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_class_at_all_cannot_be_asked_for(predict, pictures, checkpoint):
+    status, _, error = predict("--model", checkpoint, "--input", pictures, "--top_k", 0)
+    assert status == 2 and error.splitlines()[-1] == "error: --top_k must be at least 1, got 0"
