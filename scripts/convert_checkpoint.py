@@ -9,12 +9,11 @@ options.json holds the official options by their own names, at least what decide
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import hf_vidmodels  # noqa: F401  (registers the methods with transformers' Auto classes)
-from hf_vidmodels.atomic_io import atomic_directory
+from hf_vidmodels.atomic_io import atomic_directory, read_json_object
 from hf_vidmodels.auto import method_of
 from hf_vidmodels.command_line import run
 from hf_vidmodels.conversion.convert_checkpoint import CONVERTERS, convert_official_checkpoint
@@ -32,29 +31,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def read_official_config(path: Path) -> dict:
-    """Read the official options.
-
-    Raises:
-        FileNotFoundError, ValueError: the file is missing or no JSON object.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"the file of official options {path} does not exist")
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(options, dict):
-        raise ValueError(f"{path} must hold a JSON object of official options, got {type(options).__name__}")
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Convert and save model and processor; the folder appears complete or not at all."""
     args = parse_arguments(arguments)
     if args.output_dir.exists() and (not args.output_dir.is_dir() or any(args.output_dir.iterdir())):
         raise ValueError(f"output_dir {args.output_dir} exists and is not an empty folder; choose another")
-    official_config = read_official_config(args.official_config)
+    official_config = read_json_object(args.official_config, "the official options")
     checkpoint = args.checkpoint[0] if len(args.checkpoint) == 1 else args.checkpoint
     model = convert_official_checkpoint(args.method, checkpoint, official_config)
     with atomic_directory(args.output_dir) as folder:

@@ -24,7 +24,6 @@ frame. Folders of numbered pictures count as videos whose frames were taken at -
 """
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ import torch
 from transformers.utils import logging
 
 import hf_vidmodels  # noqa: F401  (registers our video models with transformers' Auto classes)
+from hf_vidmodels.atomic_io import read_json_object
 from hf_vidmodels.command_line import run
 from hf_vidmodels.data.decoding import UnreadableVideoError, probe_video
 from hf_vidmodels.data.feature_extraction import (
@@ -183,14 +183,7 @@ def read_settings(path: Path) -> Mapping[str, Any]:
     Raises:
         FileNotFoundError, ValueError: the file is missing or no JSON object.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no settings file {path}")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold a JSON object of settings, got {type(settings).__name__}")
+    settings = read_json_object(path, "settings of networks, as features.json does")
     return settings.get("extractor", settings)
 
 

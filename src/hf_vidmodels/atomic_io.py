@@ -1,4 +1,4 @@
-"""Files and folders that are either complete or absent, whatever interrupts the writer."""
+"""Files and folders that are either complete or absent, whatever interrupts the writer; JSON objects read back."""
 
 import json
 import os
@@ -49,6 +49,29 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path, "w") as file:
         file.write(text + "\n")
+
+
+def read_json_object(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        what: what it should hold, as the end of a sentence: `"the official options"`.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not JSON, or JSON of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; it should hold {what}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); it should hold {what}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}; it should hold {what}")
+    return content
 
 
 @contextmanager

@@ -180,10 +180,11 @@ def test_the_script_leaves_a_folder_that_the_auto_classes_open(script, tmp_path,
 def test_the_script_names_bad_option_files(script, tmp_path):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
+    common = ["--method", "asm_loc", "--checkpoint", "absent.pth", "--output_dir", str(tmp_path / "converted")]
     for name, error, message in (
-        ("absent.json", FileNotFoundError, "file of official options .* does not exist"),
+        ("absent.json", FileNotFoundError, "is missing; it should hold the official options"),
         ("broken.json", ValueError, "is not valid JSON"),
         ("list.json", ValueError, "must hold a JSON object"),
     ):
         with pytest.raises(error, match=message):
-            script.read_official_config(tmp_path / name)
+            script.main([*common, "--official_config", str(tmp_path / name)])

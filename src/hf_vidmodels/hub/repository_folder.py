@@ -11,6 +11,8 @@ from huggingface_hub import get_token
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..atomic_io import read_json_object
+
 # Resumable training states, and what trackers, Python and the Hub client write beside a model.
 LOCAL_FOLDERS = frozenset({"checkpoints", "runs", "logs", "wandb", "trackio", "mlruns", "tensorboard", "__pycache__"})
 SHARED_HIDDEN_NAMES = frozenset({".eval_results", ".gitattributes"})
@@ -80,11 +82,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; save the model there with model.save_pretrained({str(folder)!r})")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); save the model again") from error
-    if not isinstance(config, dict) or "model_type" not in config:
+    config = read_json_object(path, "the configuration that model.save_pretrained writes")
+    if "model_type" not in config:
         raise ValueError(f"{path} has no model_type, so no Auto class can load it; save the model again")
     return config
 

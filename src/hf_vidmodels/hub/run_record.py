@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..atomic_io import read_json_object
+
 LOSS_CURVE = "figures/loss_curve.png"
 
 
@@ -41,35 +43,23 @@ def read_run_record(folder: str | os.PathLike[str]) -> RunRecord:
         ValueError: when one of them does not hold what runs write.
     """
     folder = Path(folder)
-    run = _read_json(folder / "run.json")
+    run = read_json_object(folder / "run.json", "the facts of the finished run that a card is made of")
     for name in ("method", "corpus"):
         if not isinstance(run.get(name), str):
             raise ValueError(f"{folder / 'run.json'} must name the {name} as text, got {run.get(name)!r}")
-    metrics = _read_json(folder / "metrics.json")
+    metrics = read_json_object(folder / "metrics.json", "the results of the finished run that a card is made of")
     _check_metrics(metrics, folder / "metrics.json")
     recipe_path, log_path = folder / "recipe.yaml", folder / "training_log.jsonl"
     pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / "figures").glob("*.png"))
     return RunRecord(
         run=run,
         metrics=metrics,
-        config=_read_json(folder / "config.json"),
+        config=read_json_object(folder / "config.json", "the configuration of the model that a card is made of"),
         log=_read_json_lines(log_path) if log_path.is_file() else [],
         recipe=recipe_path.read_text(encoding="utf-8").rstrip() if recipe_path.is_file() else None,
         pictures=[picture for picture in pictures if picture != LOSS_CURVE],
         loss_curve=LOSS_CURVE if LOSS_CURVE in pictures else None,
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; a card is made from the folder of a finished run")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); evaluate the model again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    return content
 
 
 def _read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -5,16 +5,14 @@ Results: `{"version", "results": {video_id: [{"label", "score", "segment": [star
 Times are seconds.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..atomic_io import write_json
+from ..atomic_io import read_json_object, write_json
 from .label_names import LabelNames, ids_by_name, names_by_id
 from .segment_table import SegmentTable
 
@@ -150,14 +148,7 @@ def write_activitynet_results(
 def _content_of(source: str | os.PathLike[str] | Mapping[str, Any], kind: str) -> tuple[Mapping[str, Any], str]:
     if isinstance(source, Mapping):
         return source, kind
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file for {kind}: {path}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} must be a JSON file of {kind}, got something else: {error}") from error
-    return content, str(path)
+    return read_json_object(source, f"{kind} in the ActivityNet form"), os.fspath(source)
 
 
 def _member(mapping: Any, key: str, kind: type, where: str) -> Any:
