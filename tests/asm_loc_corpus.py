@@ -1,13 +1,28 @@
-"""A small corpus of snippet features with two classes, which ASM-Loc learns within seconds."""
+"""A small corpus of snippet features with two classes, which ASM-Loc learns within seconds, and a recipe for it."""
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 WIDTH, NUM_SNIPPETS, SECONDS_PER_SNIPPET = 16, 40, 0.64
 CLASSES = ("dive", "jump")
 SPLITS = {"train": 8, "test": 4}
+RECIPE = {
+    "method": "asm_loc",
+    "num_refinement_steps": 1,
+    "num_attention_heads": 4,
+    "num_snippets": 24,
+    "standardize_features": True,
+    "num_train_epochs": 4,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 0.01,
+    "optim": "adam",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+}
 
 
 def write_corpus(
@@ -34,3 +49,9 @@ def write_corpus(
                 end = begin + 8 * SECONDS_PER_SNIPPET
                 rows.writerow([f"{split}{number}", classes[label], begin, end, split, NUM_SNIPPETS * 0.64])
     return folder
+
+
+def write_recipe(file: Path, corpus: Path, **changes: Any) -> Path:
+    """Write a recipe file that trains the smallest cascade on `corpus`, with `changes` to its arguments."""
+    file.write_text(yaml.safe_dump(RECIPE | {"dataset_name": str(corpus)} | changes))
+    return file
