@@ -1,10 +1,10 @@
 from pathlib import Path
 
-import pytest
-
 import evaluate
-import hf_vidmodels.metrics.evaluate_temporal_detection as metric_module
+import pytest
 from evaluate import loading
+
+import hf_vidmodels.metrics.evaluate_temporal_detection as metric_module
 from hf_vidmodels.metrics.evaluate_temporal_detection import TemporalDetectionMap
 from hf_vidmodels.metrics.temporal_detection import (
     ACTIVITYNET_TIOU_THRESHOLDS,

@@ -10,9 +10,8 @@ metric.compute()                                        # {"mAP@0.1": ..., ..., 
 from typing import Any
 
 import datasets
-import numpy as np
-
 import evaluate
+import numpy as np
 
 # evaluate.load copies this one file out of the package, so that relative imports would not reach their modules.
 from hf_vidmodels.metrics.segment_table import SegmentTable

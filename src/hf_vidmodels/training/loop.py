@@ -123,6 +123,7 @@ def run_stage(training: Training) -> None:
     training.num_train_examples = len(parts.loader.dataset)
     training.log.start_stage(parts.name, training.state.step, parts.total_steps)
     train_stage(training, parts)
+    parts.share_buffers()
     training.log.finish_stage()
     exchange_weights(parts.module, parts.average)
     training.accelerator.unwrap_model(parts.prepared, keep_fp32_wrapper=False)
@@ -233,6 +234,7 @@ def evaluate(training: Training, stage_index: int, final: bool) -> Evaluation:
 def evaluate_epoch(training: Training, parts: StageParts) -> None:
     """Evaluate inside a stage, log it, and keep the model when it is the best so far of the last stage."""
     state = training.state
+    parts.share_buffers()
     with averaged_weights(parts.module, parts.average):
         evaluation = evaluate(training, state.stage, final=False)
         log_evaluation(training, parts.name, state.epoch, evaluation)

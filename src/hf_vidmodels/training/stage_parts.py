@@ -8,6 +8,7 @@ from typing import Any
 
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.scheduler import AcceleratedScheduler
+from accelerate.utils import broadcast
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -80,6 +81,16 @@ class StageParts:
         for sampler in (batch_sampler, getattr(batch_sampler, "sampler", None)):
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
+
+    def share_buffers(self) -> None:
+        """Give every process the main process's buffers, so that all evaluate the weights that are saved.
+
+        Parameters stay equal by themselves; running statistics are those of each process's own last batch until the
+        next forward pass in training.
+        """
+        for module in (self.module, self.average):
+            for buffer in () if module is None else module.buffers():
+                broadcast(buffer)
 
     def items_of_batch(self, epoch: int, batch: int) -> list[Any]:
         """Return what the data set was asked for in one batch of this process; the order is drawn again."""
