@@ -2,7 +2,6 @@ from pathlib import Path
 
 import evaluate
 import pytest
-from evaluate import loading
 
 import hf_vidmodels.metrics.evaluate_temporal_detection as metric_module
 from hf_vidmodels.metrics.evaluate_temporal_detection import TemporalDetectionMap
@@ -64,8 +63,7 @@ def test_videos_may_come_in_batches_and_thresholds_by_hand(tmp_path):
     assert metric.compute(tiou_thresholds=[0.5, 0.75]) == expected([0.5, 0.75])
 
 
-def test_evaluate_loads_it_from_its_path_without_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading.config, "HF_MODULES_CACHE", tmp_path / "modules")
+def test_evaluate_loads_it_from_its_path_without_network(tmp_path):
     metric = evaluate.load(str(Path(metric_module.__file__)), "activitynet", cache_dir=str(tmp_path))
     assert metric.compute(predictions=PREDICTIONS, references=REFERENCES) == expected(ACTIVITYNET_TIOU_THRESHOLDS)
     assert "average_mAP" in metric.inputs_description
