@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .feature_files import describe_rate_mismatch, load_features
+from .feature_files import describe_rate_mismatch, feature_shape, load_features
 
 if TYPE_CHECKING:
     import datasets
@@ -97,7 +97,11 @@ def warn_of_other_rate(tables: Sequence[VideoTable], frames_per_second: float, f
         for index, video_id in enumerate(table.video_ids)
         if (
             mismatch := describe_rate_mismatch(
-                len(table.load(index)), table.durations[index], frames_per_second, frames_per_snippet, video_id
+                feature_shape(table.feature_files[index])[0],
+                table.durations[index],
+                frames_per_second,
+                frames_per_snippet,
+                video_id,
             )
         )
     ]
