@@ -101,7 +101,7 @@ def convert_mal(
     weights, official_names = {}, {}
     for key, value in state_dict.items():
         network, _, rest = WRAPPER_PARTS.sub("", key).partition(".")
-        ours = f"{network}.{_our_name(rest)}"
+        ours = f"{network}.{our_name(rest)}"
         if ours in weights:
             raise ValueError(f"{key} and {official_names[ours]} are the same weight; the checkpoint holds it twice")
         weights[ours], official_names[ours] = value, key
@@ -148,7 +148,7 @@ def config_from_official(official_config: Mapping[str, Any], **settings: Any) ->
     return MalConfig(**(fields | settings))
 
 
-def _our_name(key: str) -> str:
+def our_name(key: str) -> str:
     """Give our name, inside one network, of an official weight."""
     if key.startswith("backbone."):
         key = key.removeprefix("backbone.")
