@@ -3,21 +3,15 @@
 A release is a Lightning checkpoint that holds student and teacher. Which patch embedding it has is told from its keys.
 """
 
-import argparse
-import logging
 import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from ..configuration.configuration_mal import MalConfig
 from ..modeling.modeling_mal import MalForMaskLabeling
 from .official_checkpoints import load_strictly, read_state_dict
-from .vit_weights import rename_timm_key
-
-logger = logging.getLogger(__name__)
+from .vit_weights import rename_key
 
 PRESET_OF_ARCH = {
     "vit-deit-tiny/16": "mal-vit-deit-tiny",
@@ -96,8 +90,7 @@ def convert_mal(
         FileNotFoundError: the file is missing.
         ValueError: an unknown `arch`, options that contradict the weights, or weights left over on either side.
     """
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        state_dict = read_state_dict(checkpoint)
+    state_dict = read_state_dict(checkpoint)
     weights, official_names = {}, {}
     for key, value in state_dict.items():
         network, _, rest = WRAPPER_PARTS.sub("", key).partition(".")
@@ -155,7 +148,7 @@ def our_name(key: str) -> str:
         if match := STEM_KEY.fullmatch(key):
             stage, layer, parameter = match.groups()
             return f"encoder.embeddings.patch_embeddings.{3 * int(stage) + int(layer)}.{parameter}"
-        return f"encoder.{rename_timm_key(key)}"
+        return f"encoder.{rename_key(key)}"
     for pattern, replacement in HEAD_NAMES:
         key = pattern.sub(replacement, key)
     return key
