@@ -278,7 +278,9 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
                 "a loss needs box_mask (B, 1, S, S), 1 inside each box; leave out teacher_pixel_values, loss_step and "
                 "epoch to have masks only"
             )
-        network = self._checked_network("student" if network is None and box_mask is not None else network)
+        if box_mask is not None and network not in (None, "student"):
+            raise ValueError(f"a loss is for the student, leave out box_mask to ask network {network!r}")
+        network = self._checked_network("student" if box_mask is not None else network)
         options = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         logits, teacher_logits, encoded = None, None, None
         if network in ("student", "mixed"):
