@@ -25,12 +25,15 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
+from .configuration.configuration_mal import MalConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from .modeling.modeling_l2_caf import L2CafForObjectLocalization
+from .modeling.modeling_mal import MalForMaskLabeling
 from .pipelines.attention_localization import AttentionLocalizationPipeline
 from .pipelines.temporal_action_localization import TemporalActionLocalizationPipeline
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
+from .processing.processing_mal import MalImageProcessor
 
 
 class AutoModelForTemporalActionLocalization(_BaseAutoModelClass):
@@ -41,6 +44,12 @@ class AutoModelForTemporalActionLocalization(_BaseAutoModelClass):
 
 class AutoModelForObjectLocalization(_BaseAutoModelClass):
     """Loads any model that answers with a box for an image's object."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+class AutoModelForMaskLabeling(_BaseAutoModelClass):
+    """Loads any model that answers with a mask for each given box of an image."""
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
@@ -82,6 +91,14 @@ METHODS = (
         processor_class=L2CafImageProcessor,
         processor_auto_class=AutoImageProcessor,
         task_classes={AutoModelForObjectLocalization: L2CafForObjectLocalization},
+    ),
+    Method(
+        stem="mal",
+        config_class=MalConfig,
+        primary_class=MalForMaskLabeling,
+        processor_class=MalImageProcessor,
+        processor_auto_class=AutoImageProcessor,
+        task_classes={AutoModelForMaskLabeling: MalForMaskLabeling},
     ),
 )
 
