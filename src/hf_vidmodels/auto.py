@@ -30,6 +30,7 @@ from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from .modeling.modeling_l2_caf import L2CafForObjectLocalization
 from .modeling.modeling_mal import MalForMaskLabeling
 from .pipelines.attention_localization import AttentionLocalizationPipeline
+from .pipelines.mask_labeling import MaskLabelingPipeline
 from .pipelines.temporal_action_localization import TemporalActionLocalizationPipeline
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
@@ -111,6 +112,7 @@ PIPELINES = (
         "video",
     ),
     ("attention-localization", AttentionLocalizationPipeline, AutoModelForObjectLocalization, "image"),
+    ("mask-labeling", MaskLabelingPipeline, AutoModelForMaskLabeling, "image"),
 )
 
 TASK_OF_AUTO_CLASS = {
