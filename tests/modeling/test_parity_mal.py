@@ -156,7 +156,8 @@ def test_crops_are_the_official_ones_bit_by_bit(model, case):
         np.testing.assert_array_equal(margins, train["effective_margins"])
         extended = extend_boxes(box[None], margins)[0]
         assert extended.tolist() == train["ext_box"]
-        pixel_values = processor.normalize_crop(processor.cut(picture, extended))
+        crop = torch.from_numpy(processor.cut(picture, extended).copy())
+        pixel_values = processor.normalize_crops(crop[None])[0].numpy()
         box_mask = cut_box_mask(box, picture.shape[:2], extended, processor.side, processor.resample, "wrap")
         step = -1 if train["flipped"] else 1
         np.testing.assert_array_equal(pixel_values[..., ::step], case.io["train.timage"][index].numpy())

@@ -12,6 +12,7 @@ from transformers.processing_utils import ImagesKwargs
 
 from ..configuration.configuration_mal import MalConfig
 from ..modeling.ops.box_sizes import size_buckets
+from ..modeling.ops.run_length_masks import encode_masks
 from .box_crops import PAD_MODES, cut_box_mask, cut_picture, extend_boxes, resize_crop, visible_part
 from .picture_reading import read_picture
 from .processing_base import SharedProcessorMixin
@@ -137,28 +138,27 @@ class MalImageProcessor(SharedProcessorMixin, TorchvisionBackend):
             ValueError: no pictures, an unreadable one, or boxes that do not fit, with their index and values.
         """
         pictures, boxes = _as_lists(images, boxes)
-        found: dict[str, list[Any]] = {name: [] for name in ("pixel_values", "box_mask", "boxes", "crop_boxes")}
-        indices, sizes = [], []
+        crops, masks, cut_boxes, crop_boxes, indices, sizes = [], [], [], [], [], []
         for index, source in enumerate(pictures):
             picture = self.read(source)
             size = picture.shape[:2]
             of_picture = check_boxes([[0, 0, size[1], size[0]]] if boxes is None else boxes[index], size, index)
             extended = extend_boxes(of_picture, 0.5 * self.test_margin_rate)
             for box, extended_box in zip(of_picture, extended, strict=True):
-                found["pixel_values"].append(self.normalize_crop(self.cut(picture, extended_box)))
-                found["box_mask"].append(
-                    cut_box_mask(box, size, extended_box, self.side, self.resample)[None].astype(np.float32)
-                )
-            found["boxes"].append(of_picture)
-            found["crop_boxes"].append(extended)
+                crops.append(self.cut(picture, extended_box))
+                masks.append(cut_box_mask(box, size, extended_box, self.side, self.resample))
+            cut_boxes.append(of_picture)
+            crop_boxes.append(extended)
             indices += [index] * len(of_picture)
             sizes.append(size)
         side = self.side
+        pixels = np.stack(crops) if crops else np.zeros((0, side, side, 3), np.uint8)
+        masks = np.stack(masks)[:, None] if masks else np.zeros((0, 1, side, side), np.uint8)
         data = {
-            "pixel_values": np.stack(found["pixel_values"]) if indices else np.zeros((0, 3, side, side), np.float32),
-            "box_mask": np.stack(found["box_mask"]) if indices else np.zeros((0, 1, side, side), np.float32),
-            "boxes": np.concatenate(found["boxes"]),
-            "crop_boxes": np.concatenate(found["crop_boxes"]),
+            "pixel_values": self.normalize_crops(torch.from_numpy(pixels)),
+            "box_mask": torch.from_numpy(masks).float(),
+            "boxes": np.concatenate(cut_boxes),
+            "crop_boxes": np.concatenate(crop_boxes),
             "image_indices": np.array(indices, dtype=np.int64),
             "image_sizes": np.array(sizes, dtype=np.int64),
         }
@@ -180,13 +180,11 @@ class MalImageProcessor(SharedProcessorMixin, TorchvisionBackend):
         """Give the (S, S, 3) uint8 crop of a (H, W, 3) uint8 picture that an extended box covers."""
         return resize_crop(cut_picture(picture, extended_box, self.pad_mode), self.side, self.resample)
 
-    def normalize_crop(self, crop: np.ndarray) -> np.ndarray:
-        """Give (3, S, S) float32 pixel values of a (S, S, 3) uint8 crop."""
-        values = crop.transpose(2, 0, 1).astype(np.float32)
-        values /= np.float32(255)
-        values -= np.array(self.image_mean, np.float32)[:, None, None]
-        values /= np.array(self.image_std, np.float32)[:, None, None]
-        return values
+    def normalize_crops(self, crops: torch.Tensor) -> torch.Tensor:
+        """Give (B, 3, S, S) float32 pixel values of (B, S, S, 3) uint8 crops, on their device."""
+        mean, std = (crops.new_tensor(values, dtype=torch.float32) for values in (self.image_mean, self.image_std))
+        values = crops.permute(0, 3, 1, 2).float().contiguous().div_(255)
+        return values.sub_(mean[:, None, None]).div_(std[:, None, None])
 
     def post_process_masks(
         self,
@@ -276,7 +274,9 @@ class MalImageProcessor(SharedProcessorMixin, TorchvisionBackend):
             masks[(row, *in_picture)] = inside
             if inside.any():
                 scores[row] = pasted[inside].mean()
-        result: dict[str, Any] = {"segmentation": _encode(masks)} if encode_rle else {"masks": torch.from_numpy(masks)}
+        result: dict[str, Any] = (
+            {"segmentation": encode_masks(masks)} if encode_rle else {"masks": torch.from_numpy(masks)}
+        )
         return result | {
             "scores": torch.from_numpy(scores),
             "boxes": boxes,
@@ -354,11 +354,3 @@ def _box_pixels(box: torch.Tensor, in_picture: tuple[slice, slice]) -> np.ndarra
     left, top, right, bottom = (int(side) for side in box.tolist())
     rows, columns = (np.arange(part.start, part.stop) for part in in_picture)
     return ((rows >= top) & (rows <= bottom))[:, None] & (columns >= left) & (columns <= right)
-
-
-def _encode(masks: np.ndarray) -> list[dict[str, Any]]:
-    """Give the compressed RLE of (n, H, W) masks, with counts as text, as JSON files need it."""
-    from pycocotools import mask as coco_mask
-
-    encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    return [{"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")} for rle in encoded]
