@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..atomic_io import read_json_object, write_json
+from ..data.json_streams import stream_json_object
 from ..metrics.mask_average_precision import coco_average_precision
 from ..metrics.mask_quality import compare_annotations
 from ..training.launch import WAIT_FOR_MAIN_PROCESS, check_processes
@@ -27,6 +28,7 @@ from .labelling_journal import (
     JournalReader,
     JournalWriter,
     begin_journal,
+    is_begun,
     next_record_name,
     only_run_on,
     refuse_other_settings,
@@ -58,12 +60,30 @@ def label_masks(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     labeler = load_labeler(arguments, device)
     settings = describe_labeler(labeler, arguments)
-    finished = is_finished(arguments, settings)
-    state.wait_for_everyone()
-    if finished:
-        state.print(f"{arguments.output} is there already, with these settings")
-        return
-    plan = make_plan(
+    if arguments.evaluate:
+        require_true_masks(arguments.annotations)
+    folder = journal_folder(arguments.output)
+    with ExitStack() as stack:
+        if state.is_main_process:
+            stack.enter_context(only_run_on(folder))
+        state.wait_for_everyone()
+        finished = is_finished(arguments, settings)
+        state.wait_for_everyone()
+        if finished:
+            state.print(f"{arguments.output} is there already, with these settings")
+            return
+        plan = plan_of(arguments, labeler)
+        if state.is_main_process:
+            begin_journal(folder, settings, restart=arguments.restart)
+        state.wait_for_everyone()
+        speed = label_portions(state, plan, labeler, folder, arguments)
+        if state.is_main_process:
+            finish(plan, folder, arguments, settings, speed)
+
+
+def plan_of(arguments: argparse.Namespace, labeler: Labeler) -> LabellingPlan:
+    """Make the plan that the command line asks for; errors as `make_plan`."""
+    return make_plan(
         arguments.annotations,
         arguments.images,
         detections=arguments.score_boxes,
@@ -71,15 +91,6 @@ def label_masks(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         skip_invalid=arguments.skip_invalid,
     )
-    folder = journal_folder(arguments.output)
-    with ExitStack() as stack:
-        if state.is_main_process:
-            stack.enter_context(only_run_on(folder))
-            begin_journal(folder, settings, restart=arguments.restart)
-        state.wait_for_everyone()
-        speed = label_portions(state, plan, labeler, folder, arguments)
-        if state.is_main_process:
-            finish(plan, folder, arguments, settings, speed)
 
 
 def label_portions(
@@ -197,7 +208,7 @@ def is_finished(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> b
         ValueError: the output is there but is something else.
     """
     output, report = arguments.output, report_file(arguments.output)
-    if arguments.restart or not output.exists() or journal_folder(output).is_dir():
+    if arguments.restart or not output.exists() or is_begun(journal_folder(output)):
         return False
     if not report.is_file():
         raise ValueError(f"{output} is there already, but not from a run of this script; give another --output")
@@ -209,6 +220,16 @@ def is_finished(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> b
 def all_settings(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Add what the output depends on beyond the masks."""
     return {**settings, "area": arguments.area, "dropped": arguments.dropped}
+
+
+def require_true_masks(path: Path) -> None:
+    """Raise ValueError when an annotation has no mask to score with."""
+    for key, items in stream_json_object(path, ("annotations",)):
+        without = (
+            next((item for item in items if not item.get("segmentation")), None) if key == "annotations" else None
+        )
+        if without is not None:
+            raise ValueError(f"--evaluate needs true masks, but annotation {without.get('id')} in {path} has none")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

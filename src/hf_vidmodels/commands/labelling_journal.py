@@ -1,7 +1,7 @@
 """The journal of `label_masks.py`: masks on the disk as they are made, so that a killed run goes on where it was.
 
 A folder with `settings.json`, which says what the masks depend on, and files of JSON lines, one for each process of
-each start. A portion is a line for each of its boxes and a last line that closes it, written together; what comes after
+each start. A portion is a line for each of its boxes and a last line that closes it, written together; what follows
 the last closed portion of a file was cut off and does not count. Memory holds where the line of each box is.
 """
 
@@ -20,6 +20,7 @@ from ..atomic_io import read_json_object, write_json
 
 SETTINGS_FILE = "settings.json"
 RECORDS = "records-*.jsonl"
+LOCK_FILE = "lock"
 # A killed process loses nothing that it has written; only a fall of the whole machine loses so many seconds.
 SECONDS_BETWEEN_SYNCS = 5.0
 SECONDS_TO_WAIT_FOR_OTHERS = 10.0
@@ -127,7 +128,7 @@ class JournalWriter:
 
 
 def begin_journal(folder: Path, settings: Mapping[str, Any], *, restart: bool) -> None:
-    """Make the journal, or see that the one there is was begun with the same settings.
+    """Write the settings of a new journal, or see that the one there is was begun with the same.
 
     Args:
         folder: of the journal.
@@ -139,8 +140,8 @@ def begin_journal(folder: Path, settings: Mapping[str, Any], *, restart: bool) -
         OSError: it cannot be written.
     """
     if restart:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+        for file in (folder / SETTINGS_FILE, *folder.glob(RECORDS)):
+            file.unlink(missing_ok=True)
     path = folder / SETTINGS_FILE
     if path.is_file():
         refuse_other_settings(read_json_object(path, "the settings of a labelling run"), settings, str(folder))
@@ -165,21 +166,35 @@ def refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any], whe
 def only_run_on(folder: Path) -> Iterator[None]:
     """Hold the journal, so that no second run writes the same output at once.
 
+    The folder is made when missing, and removed again when nothing came into it.
+
     Raises:
         ValueError: another run holds it, and does not end within ten seconds.
     """
     from filelock import FileLock, Timeout
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        lock.acquire(timeout=SECONDS_TO_WAIT_FOR_OTHERS)
-    except Timeout as error:
-        raise ValueError(f"another run is labelling into {folder}; wait for it or end it") from error
+    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_OTHERS
+    lock = FileLock(folder / LOCK_FILE)
+    while not lock.is_locked:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        except Timeout as error:
+            raise ValueError(f"another run is labelling into {folder}; wait for it or end it") from error
+        except FileNotFoundError:
+            # The other run has just finished and taken the folder away.
+            continue
     try:
         yield
     finally:
+        if not is_begun(folder):
+            shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def is_begun(folder: Path) -> bool:
+    """Tell whether a journal has its settings."""
+    return (folder / SETTINGS_FILE).is_file()
 
 
 def next_record_name(folder: Path, process: int) -> str:
