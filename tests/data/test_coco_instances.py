@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_vidmodels.data import coco_instances
-from hf_vidmodels.data.coco_instances import is_instance_file, read_instance_file
+from hf_vidmodels.data.coco_instances import is_instance_file, read_detections, read_instance_file
 from hf_vidmodels.modeling.ops.run_length_masks import decode_rles
 from mask_examples import small_coco_file, write_json_file
 
@@ -76,11 +76,11 @@ def test_a_missing_list_is_named(tmp_path, key):
         ({"id": None}, "annotation without a whole number as id"),
         ({"id": "5"}, "annotation without a whole number as id"),
         ({"id": 2**70}, "annotation without a whole number as id"),
-        ({"image_id": 99}, "annotation 5 has the image_id 99, but the file has no such picture"),
-        ({"image_id": "7"}, "annotation 5 has the image_id '7', but the file has no such picture"),
-        ({"image_id": [7]}, "annotation 5 has the image_id .* but the file has no such picture"),
+        ({"image_id": 99}, "annotation 5 has the image_id 99, but there is no such picture"),
+        ({"image_id": "7"}, "annotation 5 has the image_id '7', but there is no such picture"),
+        ({"image_id": [7]}, "annotation 5 has the image_id .* but there is no such picture"),
         ({"image_id": None}, "annotation 5 has no image_id"),
-        ({"category_id": 3}, "annotation 5 has the category_id 3, but the file has no such category"),
+        ({"category_id": 3}, "annotation 5 has the category_id 3, but there is no such category"),
         ({"bbox": None}, "annotation 5 has no bbox"),
         ({"bbox": [1, 2, 3]}, r"annotation 5 has the bbox \[1, 2, 3\]; expected four numbers"),
         ({"bbox": [1, 2, 3, "x"]}, "annotation 5 has the bbox"),
@@ -128,7 +128,7 @@ def test_boxes_that_cannot_be_right_are_named(read, changes, message):
         ({"images": [{"id": 7, "file_name": "a"}, {"id": 7, "file_name": "b"}]}, "two pictures with the id 7"),
         ({"images": [{"id": 7, "file_name": "a"}, {"id": "8", "file_name": "b"}]}, "use one kind"),
         ({"images": [{"id": 7, "file_name": "a", "height": -1}]}, "height -1 of picture 7"),
-        ({"annotations": {"a": 1}}, "expected a list under 'annotations'"),
+        ({"annotations": {"a": 1}}, "expected a list in 'annotations'"),
         ({"annotations": [7]}, "annotation without a whole number as id: 7"),
     ],
 )
@@ -156,3 +156,31 @@ def test_instance_files_are_told_from_other_json(tmp_path):
     (tmp_path / "d.json").write_text("{")
     assert not is_instance_file(tmp_path / "d.json")
     assert json.loads((tmp_path / "a.json").read_text()) == small_coco_file()
+
+
+def test_detections_take_the_place_of_annotations(read, tmp_path):
+    detections = [
+        {"image_id": 7, "category_id": 90, "bbox": [1, 2, 3, 4], "score": 0.5},
+        {"image_id": 20, "category_id": 2, "bbox": [5, 6, 7, 8], "score": 1},
+    ]
+    file, scores = read_detections(write_json_file(tmp_path / "found.json", detections), read())
+    assert file.ids.tolist() == [1, 2] and scores.tolist() == [0.5, 1]
+    assert file.image_rows.tolist() == [1, 0] and file.boxes.tolist()[1] == [5, 6, 7, 8]
+    assert file.areas.tolist() == [12, 56] and file.category_names == ["cat", "toothbrush"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4]}], "detection 1 has no score that is a number"),
+        ([{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], "score": float("nan")}], "detection 1 has no score"),
+        ([{"image_id": 8, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 1}], "detection 1 has the image_id 8"),
+        ([{"image_id": 7, "category_id": 2, "bbox": [1, 2], "score": 1}], "detection 1 has the bbox"),
+        ([3], "detection 1 has no score"),
+        ({"annotations": []}, "expected a list in the file"),
+    ],
+)
+def test_detections_that_do_not_fit_are_named(read, tmp_path, content, message):
+    path = write_json_file(tmp_path / "found.json", content)
+    with pytest.raises(ValueError, match=rf"found\.json.*{message}"):
+        read_detections(path, read())

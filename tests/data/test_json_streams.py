@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_vidmodels.data import json_streams
-from hf_vidmodels.data.json_streams import stream_json_object
+from hf_vidmodels.data.json_streams import stream_json_list, stream_json_object
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -48,7 +48,7 @@ def test_items_that_nobody_asks_for_are_passed_over(tmp_path):
     [
         ("", "character 0: it ends where a JSON object is expected"),
         ("[1, 2]", r"expected a JSON object, got '\['"),
-        ('{"items": 3}', "expected a list under 'items', got '3'"),
+        ('{"items": 3}', "expected a list in 'items', got '3'"),
         ('{"items": [1, 2', "it ends where a comma between the items of 'items' is expected"),
         ('{"items": [1 2]}', "expected a comma between the items of 'items', got '2'"),
         ('{"items": [1,]}', "Expecting value"),
@@ -65,3 +65,15 @@ def test_broken_files_are_named_with_the_place(tmp_path, text, message):
         streamed(path, ("items",))
     with pytest.raises(FileNotFoundError, match="there is no file"):
         streamed(tmp_path / "other.json", ())
+
+
+def test_a_list_may_be_the_whole_file(tmp_path):
+    path = tmp_path / "a.json"
+    for content in ([], [1, {"a": [2]}, "x"]):
+        path.write_text(json.dumps(content))
+        assert list(stream_json_list(path)) == content
+    path.write_text('{"a": 1}')
+    with pytest.raises(ValueError, match="expected a list in the file, got '{'"):
+        list(stream_json_list(path))
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        list(stream_json_list(tmp_path / "other.json"))

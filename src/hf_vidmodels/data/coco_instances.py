@@ -4,6 +4,7 @@ The file is streamed and no object of Python stays for an annotation, so that fi
 into memory. Everything that cannot be right is refused in a sentence that names the annotation's id.
 """
 
+import math
 import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..modeling.ops.run_length_masks import Rle, segmentation_rles
-from .json_streams import stream_json_object
+from .json_streams import stream_json_list, stream_json_object
 from .object_boxes import find_box_faults, refuse_faulty_boxes
 
 LISTS = ("images", "annotations", "categories")
@@ -137,6 +138,36 @@ def read_instance_file(path: str | os.PathLike[str], *, with_masks: bool = False
     return columns.finish(images, *categories)
 
 
+def read_detections(path: str | os.PathLike[str], file: InstanceFile) -> tuple[InstanceFile, np.ndarray]:
+    """Read a list of COCO results, `{image_id, category_id, bbox, score}`, in place of the annotations of a file.
+
+    Args:
+        path: the JSON list.
+        file: knows the pictures and categories.
+
+    Returns:
+        The detections as annotations, numbered from 1 in the order of the list, and their scores.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such list, or a detection does not fit; names its number.
+    """
+    path = Path(path)
+    columns = _Columns(path, False, "detection")
+    scores = array("d")
+
+    def numbered() -> Iterator[Any]:
+        for number, item in enumerate(stream_json_list(path), start=1):
+            score = item.get("score") if isinstance(item, Mapping) else None
+            if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+                raise ValueError(f"{path}: detection {number} has no score that is a number: {_short(item)}")
+            scores.append(score)
+            yield {**item, "id": number}
+
+    columns.read(numbered())
+    return columns.finish(file.images, file.category_ids, file.category_names), np.array(scores, dtype=np.float64)
+
+
 def _read_images(items: Iterator[Any], path: Path) -> ImageTable:
     ids, file_names, heights, widths = [], [], array("d"), array("d")
     for item in items:
@@ -184,9 +215,10 @@ def read_categories(items: Any, path: Path) -> tuple[list[int], list[str]]:
 class _Columns:
     """The columns of annotations while they are read."""
 
-    def __init__(self, path: Path, with_masks: bool) -> None:
+    def __init__(self, path: Path, with_masks: bool, what: str = "annotation") -> None:
         self.is_read = False
         self._path = path
+        self._what = what
         self._ids, self._crowds = array("q"), array("b")
         self._boxes, self._areas = array("d"), array("d")
         self._images, self._categories = _References(), _References()
@@ -211,8 +243,8 @@ class _Columns:
     def _append(self, item: Any) -> None:
         id = item.get("id") if isinstance(item, Mapping) else None
         if isinstance(id, bool) or not isinstance(id, int) or abs(id) >= 2**63:
-            raise ValueError(f"{self._path} has an annotation without a whole number as id: {_short(item)}")
-        name = f"{self._path}: annotation {id}"
+            raise ValueError(f"{self._path} has an {self._what} without a whole number as id: {_short(item)}")
+        name = f"{self._path}: {self._what} {id}"
         for key in ("image_id", "category_id", "bbox"):
             if item.get(key) is None:
                 raise ValueError(f"{name} has no {key}")
@@ -263,7 +295,7 @@ class _Columns:
             first = references.numbers.index(references.distinct[unknown[0]])
             others = f" (nor of {len(unknown) - 1} other ids)" if len(unknown) > 1 else ""
             raise ValueError(
-                f"{self._path}: annotation {self._ids[first]} has the {key} {unknown[0]!r}, but the file has no such "
+                f"{self._path}: {self._what} {self._ids[first]} has the {key} {unknown[0]!r}, but there is no such "
                 f"{what}{others}"
             )
         rows = np.array([position[id] for id in references.distinct], dtype=np.int64)

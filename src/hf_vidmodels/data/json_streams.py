@@ -1,4 +1,4 @@
-"""Large JSON objects read member by member, so that no more than one item of their lists is in memory."""
+"""Large JSON files read bit by bit, so that no more than one item of their lists is in memory."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def stream_json_object(path: str | os.PathLike[str], streamed: Collection[str]) 
                 raise text.error(f"expected the name of a member, got {key!r}")
             text.take(":", f"a colon after {key!r}")
             if key in streamed:
-                items = _stream_list(text, key)
+                items = _stream_list(text, repr(key))
                 yield key, items
                 for _ in items:
                     pass
@@ -51,8 +51,22 @@ def stream_json_object(path: str | os.PathLike[str], streamed: Collection[str]) 
             text.take(",", f"a comma after the member {key!r}")
 
 
-def _stream_list(text: "_Text", key: str) -> Iterator[Any]:
-    text.take("[", f"a list under {key!r}")
+def stream_json_list(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Give the items of the JSON list in a file, in its order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no JSON list; says where.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    with path.open(encoding="utf-8-sig") as file:
+        yield from _stream_list(_Text(file, path), "the file")
+
+
+def _stream_list(text: "_Text", where: str) -> Iterator[Any]:
+    text.take("[", f"a list in {where}")
     if text.next_character() == "]":
         text.take("]", "")
         return
@@ -61,7 +75,7 @@ def _stream_list(text: "_Text", key: str) -> Iterator[Any]:
         if text.next_character() == "]":
             text.take("]", "")
             return
-        text.take(",", f"a comma between the items of {key!r}")
+        text.take(",", f"a comma between the items of {where}")
 
 
 class _Text:
