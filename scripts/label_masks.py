@@ -14,7 +14,8 @@ refused; --restart begins anew.
 
 Boxes with a side of at most 2 pixels get no mask, nor do those whose mask is empty. They are counted and listed, and
 left out of the output unless --dropped says otherwise. With --score_boxes the boxes of a detector (COCO results) take
-the place of the annotations; masks.results.json then has the masks as COCO results too.
+the place of the annotations; masks.results.json then has the masks as COCO results too. The annotations may also be a
+file of YouTube-VIS: its frames are labelled, and `segmentations` has a mask or null for each.
 """
 
 import argparse

@@ -4,12 +4,19 @@ from pathlib import Path
 import datasets
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "data.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "data.md"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-def test_the_examples_of_the_page_run(example, tmp_path, monkeypatch):
+def examples_of(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+EXAMPLES = examples_of(PAGE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES + examples_of(DOCS / "mal.md"))
+def test_the_examples_of_the_pages_run(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     exec(compile(example, str(PAGE), "exec"), {})

@@ -241,13 +241,14 @@ def test_options_change_masks_and_areas(model, own_corpus, tmp_path):
         "mixed": ("--network", "mixed"),
         "scales": ("--scales", 1, 1.5),
         "threshold": ("--threshold", 0.2, 0.5, 0.5),
+        "bfloat16": ("--dtype", "bfloat16"),
         "box": ("--area", "box"),
     }.items():
         done = label(model, own_corpus(), tmp_path / "pictures", tmp_path / f"{name}.json", *options)
         assert done.status == 0, done.stderr
         masks[name] = json.loads((tmp_path / f"{name}.json").read_text())["annotations"]
     scores = {name: [item["score"] for item in found] for name, found in masks.items()}
-    assert len({str(scores[name]) for name in ("plain", "flip", "student", "mixed", "scales", "threshold")}) == 6
+    assert len({str(of_one) for name, of_one in scores.items() if name != "box"}) == 7
     assert [item["area"] for item in masks["box"]] == [1200, 6300, 1200]
     assert [item["segmentation"] for item in masks["box"]] == [item["segmentation"] for item in masks["plain"]]
 
@@ -273,6 +274,42 @@ def test_boxes_of_a_detector_take_the_place_of_the_annotations(model, own_corpus
     results = json.loads((tmp_path / "out.results.json").read_text())
     assert results == found
     COCO(str(tmp_path / "in.json")).loadRes(str(tmp_path / "out.results.json"))
+
+
+def test_frames_of_videos_are_labelled_one_by_one(model, tmp_path):
+    write_pictures(tmp_path / "frames", "v/0.png", "v/1.png", "w/0.png", size=(90, 70))
+    names = {"v": ["v/0.png", "v/1.png"], "w": ["w/0.png"]}
+    videos = [{"id": id, "file_names": names[id], "height": 70, "width": 90} for id in "vw"]
+    boxes = {8: ("v", [None, [5, 6, 40, 30]]), 4: ("v", [[0, 0, 90, 70], [9, 9, 2, 9]]), 6: ("w", [[9, 9, 50, 50]])}
+    content = {
+        "videos": videos,
+        "annotations": [
+            {"id": id, "video_id": video, "category_id": 1, "bboxes": of_frames, "own": id}
+            for id, (video, of_frames) in boxes.items()
+        ],
+        "categories": [{"id": 1, "name": "x"}],
+    }
+    file = write_json_file(tmp_path / "in.json", content)
+    done = label(model, file, tmp_path / "frames", tmp_path / "out.json")
+    assert done.status == 0 and "too_small" in done.stdout, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["videos"] == videos
+    has_mask = [[rle is not None for rle in item["segmentations"]] for item in found["annotations"]]
+    assert has_mask == [[False, True], [True, False], [True]]
+    for old, new in zip(content["annotations"], found["annotations"], strict=True):
+        assert old.items() <= new.items()
+        for rle, area, score in zip(new["segmentations"], new["areas"], new["scores"], strict=True):
+            assert (rle is None) == (area is None) == (score is None)
+            assert rle is None or decode_rles([rle]).sum() == area
+    assert json.loads((tmp_path / "out.report.json").read_text())["dropped_ids"]["too_small"] == [4]
+    detections = write_json_file(tmp_path / "found.json", [])
+    for options, message in [
+        (("--dropped", "box"), "--dropped box is for pictures"),
+        (("--evaluate",), "--evaluate scores masks of pictures"),
+        (("--score_boxes", detections), "cannot take the place of those of videos"),
+    ]:
+        done = label(model, file, tmp_path / "frames", tmp_path / "b.json", *options)
+        assert done.status == 2 and message in done.stderr
 
 
 def test_true_masks_in_the_annotation_file_score_the_masks(model, corpus, tmp_path):
@@ -361,6 +398,7 @@ def test_options_and_outputs_that_make_no_sense_are_refused(model, own_corpus, t
         ("other.json", (), "is there already, but not from a run of this script"),
         ("out.json", ("--score_boxes", tmp_path / "nothing.json"), "there is no file"),
         ("out.json", ("--scales", -1), "scales must be positive"),
+        ("out.json", ("--dtype", "bfloat16", "--threads", 0), "--threads must be at least 1, got 0"),
     ]:
         (tmp_path / "other.json").write_text("{}")
         done = label(model, file, pictures, tmp_path / output, *options)

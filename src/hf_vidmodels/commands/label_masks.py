@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from ..atomic_io import read_json_object, write_json
 from ..data.json_streams import stream_json_object
+from ..data.youtube_vis import is_video_file
 from ..metrics.mask_average_precision import coco_average_precision
 from ..metrics.mask_quality import compare_annotations
 from ..training.launch import WAIT_FOR_MAIN_PROCESS, check_processes
@@ -82,8 +83,12 @@ def label_masks(arguments: argparse.Namespace) -> None:
 
 
 def plan_of(arguments: argparse.Namespace, labeler: Labeler) -> LabellingPlan:
-    """Make the plan that the command line asks for; errors as `make_plan`."""
-    return make_plan(
+    """Make the plan that the command line asks for.
+
+    Raises:
+        FileNotFoundError, ValueError: as `make_plan`, and for options that files of videos do not have.
+    """
+    plan = make_plan(
         arguments.annotations,
         arguments.images,
         detections=arguments.score_boxes,
@@ -91,6 +96,9 @@ def plan_of(arguments: argparse.Namespace, labeler: Labeler) -> LabellingPlan:
         batch_size=arguments.batch_size,
         skip_invalid=arguments.skip_invalid,
     )
+    if plan.is_video and arguments.dropped != "leave_out":
+        raise ValueError(f"--dropped {arguments.dropped} is for pictures; a frame whose box was dropped has no mask")
+    return plan
 
 
 def label_portions(
@@ -224,6 +232,8 @@ def all_settings(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> 
 
 def require_true_masks(path: Path) -> None:
     """Raise ValueError when an annotation has no mask to score with."""
+    if is_video_file(path):
+        raise ValueError(f"--evaluate scores masks of pictures, but {path} has videos")
     for key, items in stream_json_object(path, ("annotations",)):
         without = (
             next((item for item in items if not item.get("segmentation")), None) if key == "annotations" else None

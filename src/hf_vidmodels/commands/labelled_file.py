@@ -60,7 +60,8 @@ class LabelledFile:
         """Write the file; it is there whole or not at all.
 
         Members other than `annotations` are copied. Each annotation keeps its fields and gets `segmentation`, `score`
-        and `area`; a detection keeps its own score and gets that of its mask as `mask_score`.
+        and `area`; a detection keeps its own score and gets that of its mask as `mask_score`; an annotation of a video
+        gets lists `segmentations`, `scores` and `areas` with a place for each frame.
 
         Raises:
             OSError: it cannot be written.
@@ -81,15 +82,17 @@ class LabelledFile:
             file.write("\n}\n")
 
     def write_results(self, path: Path) -> None:
-        """Write the annotations alone, as a list of COCO results."""
+        """Write the labelled detections alone, as a list of COCO results."""
         self._reset()
         with atomic_write(path, "w") as file:
-            items = (item for key, item in _items(self._source) if key == "annotations")
-            _write_list(file, self._annotations(items))
+            _write_list(file, self._annotations(iter(())))
             file.write("\n")
 
     def _annotations(self, items: Iterator[Any]) -> Iterator[dict[str, Any]]:
         """Give the annotations of the output in the order of the input."""
+        if self._plan.is_video:
+            yield from self._annotations_of_videos(items)
+            return
         if self._detections is not None:
             items = (
                 {"id": number, "iscrowd": 0, **item}
@@ -100,18 +103,25 @@ class LabelledFile:
             if finished is not None:
                 yield finished
 
+    def _annotations_of_videos(self, items: Iterator[Any]) -> Iterator[dict[str, Any]]:
+        """Give annotations with mask, area and score for each frame; None where there is no box or it was dropped."""
+        row = 0
+        for item in items:
+            frames: dict[str, list[Any]] = {"segmentations": [], "areas": [], "scores": []}
+            for box in item["bboxes"]:
+                found = None if box is None else self._mask(row, item)
+                for key, of_frames in frames.items():
+                    of_frames.append(None if found is None else found[key.removesuffix("s")])
+                row += box is not None
+            yield {**item, **frames}
+
     def _finish(self, row: int, item: Mapping[str, Any]) -> dict[str, Any] | None:
-        rule, found = self._outcome(row)
-        if rule is None:
-            self.counts["labelled"] += 1
-            self.mask_pixels += found["area"]
-            box_area = float(np.prod(self._plan.file.boxes[row, 2:]))
-            self.box_pixels += box_area
-            score = {"mask_score" if "score" in item and self._detections is not None else "score": found["score"]}
-            area = found["area"] if self._area == "mask" else box_area
-            return {**item, "segmentation": found["segmentation"], **score, "area": area}
-        self.counts[rule] += 1
-        self.dropped_ids[rule].append(int(item["id"]))
+        """Give the annotation of a box as it comes into the output, or None."""
+        found = self._mask(row, item)
+        if found is not None:
+            score = {"mask_score" if self._detections is not None else "score": found["score"]}
+            return {**item, "segmentation": found["segmentation"], **score, "area": found["area"]}
+        rule, _ = self._outcome(row)
         if self._dropped == "leave_out" or rule in BOX_RULES:
             # A box that cannot be right has no outline either.
             return None
@@ -119,6 +129,19 @@ class LabelledFile:
         outline = [[x, y, x + width, y, x + width, y + height, x, y + height]]
         kept = {**item, "segmentation": outline, "area": width * height}
         return kept | {"ignore": 1, "iscrowd": 1} if self._dropped == "ignore" else kept
+
+    def _mask(self, row: int, item: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Give `segmentation`, `score` and `area` of a box, or None when it was dropped; count it."""
+        rule, found = self._outcome(row)
+        if rule is not None:
+            self.counts[rule] += 1
+            self.dropped_ids[rule].append(int(item["id"]))
+            return None
+        box_area = float(np.prod(self._plan.file.boxes[row, 2:]))
+        self.counts["labelled"] += 1
+        self.mask_pixels += found["area"]
+        self.box_pixels += box_area
+        return {**found, "area": found["area"] if self._area == "mask" else box_area}
 
     def _outcome(self, row: int) -> tuple[str | None, Mapping[str, Any]]:
         """Give the rule that dropped a box, or None with its mask."""
@@ -129,12 +152,6 @@ class LabelledFile:
         if "unreadable" in found:
             return "unreadable", found
         return (None, found) if found["area"] else ("empty_mask", found)
-
-
-def _items(path: Path) -> Iterator[tuple[str, Any]]:
-    for key, items in stream_json_object(path, ("annotations",)):
-        if key == "annotations":
-            yield from ((key, item) for item in items)
 
 
 def _write_list(file: IO[str], items: Iterator[Any]) -> None:

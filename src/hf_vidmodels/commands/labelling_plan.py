@@ -5,7 +5,7 @@ is labelled in the same batch whoever does it, and its mask comes out the same t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from ..data.coco_instances import InstanceFile, read_detections, read_instance_file
 from ..data.mask_corpora import find_picture_folder, require_pictures, with_picture_sizes
 from ..data.object_boxes import BOX_RULES
+from ..data.youtube_vis import is_video_file, read_youtube_vis
 
 # Why a box has no mask; the first two are the official code's, the others are boxes that cannot be right.
 DROP_RULES = {
@@ -33,21 +34,22 @@ class LabellingPlan:
 
     Attributes:
         file: boxes, pictures and categories.
-        scores: (N,) of detections; None for annotations.
         paths: file of each picture.
         dropped: for each rule of `DROP_RULES` that drops boxes before any picture is read, a boolean array (N,).
         order: (M,) rows of the boxes that get a mask, those of one picture together.
         portion_starts: (Q + 1,) where each portion begins in `order`, and the end.
         min_side: boxes with a side up to this many pixels get no mask.
+        is_video: whether an annotation has a box in each of many frames (YouTube-VIS); then these are the boxes, in
+            the order of annotations and frames, and `file.ids` are those of the annotations.
     """
 
     file: InstanceFile
-    scores: np.ndarray | None
     paths: list[str]
     dropped: dict[str, np.ndarray]
     order: np.ndarray
     portion_starts: np.ndarray
     min_side: float
+    is_video: bool = False
 
     @property
     def num_portions(self) -> int:
@@ -87,7 +89,7 @@ def make_plan(
     """Read the annotations and decide.
 
     Args:
-        annotations: COCO instance file.
+        annotations: COCO instance file, or the file of YouTube-VIS.
         images: folder of its pictures.
         detections: COCO result list whose boxes take the place of the annotations.
         min_side: boxes with a side up to this get no mask.
@@ -99,9 +101,16 @@ def make_plan(
         ValueError: the file is no instance file, a box cannot be right, or no box is left; says how many each rule
             dropped.
     """
-    file, scores = read_instance_file(annotations), None
-    if detections is not None:
-        file, scores = read_detections(detections, file)
+    is_video = annotations.is_file() and is_video_file(annotations)
+    if is_video:
+        if detections is not None:
+            raise ValueError(f"boxes of a detector cannot take the place of those of videos, as {annotations} has")
+        file, of_frames = read_youtube_vis(annotations, annotations.stem, with_masks=False)
+        file = replace(file, ids=of_frames["instance_id"])
+    else:
+        file = read_instance_file(annotations)
+        if detections is not None:
+            file, _ = read_detections(detections, file)
     path_of = find_picture_folder([images], file.images.file_names)
     paths = [str(path_of(name)) for name in file.images.file_names]
     require_pictures(paths, file)
@@ -115,7 +124,7 @@ def make_plan(
     rows = np.flatnonzero(kept)
     order = rows[np.argsort(file.image_rows[rows], kind="stable")]
     starts = _portion_starts(file.image_rows[order], BATCHES_IN_PORTION * batch_size)
-    return LabellingPlan(file, scores, paths, dropped, order, starts, min_side)
+    return LabellingPlan(file, paths, dropped, order, starts, min_side, is_video)
 
 
 def describe_dropped(dropped: dict[str, np.ndarray], min_side: float) -> str:

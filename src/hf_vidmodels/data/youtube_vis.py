@@ -1,5 +1,6 @@
 """YouTube-VIS 2019: videos with boxes and masks of instances in every annotated frame, read as one row a frame."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from ..atomic_io import read_json_object
 from .coco_instances import ImageTable, InstanceFile, optional_rles, read_categories
+from .json_streams import stream_json_object
 from .mask_corpora import find_picture_folder
 
 # `subtrain.json` is the part of the training videos that the official code of MAL scores on.
@@ -17,6 +19,17 @@ YOUTUBE_VIS_FILES = {
     "validation": ("valid.json", "annotations/valid.json", "valid/instances.json"),
 }
 _FRAME_FOLDERS = {"validation": "valid"}
+
+
+def is_video_file(path: str | os.PathLike[str]) -> bool:
+    """Tell a file of videos from one of pictures: `videos` comes before any other list in it."""
+    try:
+        for key, _ in stream_json_object(path, ("videos", "images", "annotations", "categories")):
+            if key not in ("info", "licenses", "type"):
+                return key == "videos"
+    except ValueError:
+        return False
+    return False
 
 
 def find_frame_folder(root: Path, split: str, names: Sequence[str]) -> Callable[[str], Path]:

@@ -1,0 +1,129 @@
+"""`predict.py` for mask labelling: each picture with its masks drawn over it, and masks.json."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoImageProcessor, AutoModel
+
+from ..atomic_io import read_json_object, write_json
+from ..data.coco_instances import is_instance_file, read_instance_file
+from ..modeling.ops.run_length_masks import decode_rles
+from ..pipelines.mask_labeling import MaskLabelingPipeline
+from ..processing.picture_reading import read_picture
+from ..visualization.mask_overlays import draw_instances
+from .text_tables import one_line, print_table, report_failures
+
+BOXES_IN_TABLE = 4
+
+
+@dataclass(frozen=True)
+class PictureBoxes:
+    """The boxes of one picture: (n, 4) xyxy in pixels, and a class name each where one is known."""
+
+    boxes: list[list[float]]
+    names: list[str | None]
+
+
+def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path]) -> None:
+    """Make the masks of the boxes in every picture, draw, write and print them.
+
+    Args:
+        arguments: `model`, `output_dir`, `device`, `threshold` (probability of a mask's pixels; None = as the model
+            says) and `boxes` (a COCO instance file, or JSON with the boxes xyxy of each picture by its name; None =
+            one box around each whole picture).
+        sources: pictures by name.
+
+    Raises:
+        FileNotFoundError: the file of boxes is missing.
+        ValueError: it does not fit the pictures, or at the end when some could not be labelled.
+    """
+    boxes = None if arguments.boxes is None else read_boxes(arguments.boxes, sources)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = AutoModel.from_pretrained(arguments.model, inference_only=True).eval()
+    processor = AutoImageProcessor.from_pretrained(arguments.model)
+    label = MaskLabelingPipeline(model, image_processor=processor, device=device)
+    options = {"encode_rle": True} | (
+        {} if arguments.threshold is None else {"mask_thresholds": [arguments.threshold]}
+    )
+    answers, failures, rows = {}, {}, []
+    for name, path in tqdm(sources.items(), unit="picture", disable=len(sources) == 1):
+        try:
+            picture = read_picture(path)
+            given = PictureBoxes([[0, 0, *picture.size]], [None]) if boxes is None else boxes[name]
+            found = label(picture, boxes=given.boxes, **options)
+        except (ValueError, OSError) as error:
+            failures[name] = one_line(error)
+            continue
+        answers[name] = [
+            {"box": box, "label": label_name, **{key: answer[key] for key in ("score", "area", "segmentation")}}
+            for box, label_name, answer in zip(given.boxes, given.names, found, strict=True)
+        ]
+        file = arguments.output_dir / f"{name}.masks.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        masks = decode_rles([answer["segmentation"] for answer in found]) if found else None
+        draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found]).save(file)
+        rows += table_rows(name, answers[name])
+    if answers:
+        write_json(arguments.output_dir / "masks.json", answers)
+    print_table(("picture", "box", "class", "score", "share of the box"), rows)
+    report_failures(failures, len(sources), "pictures could not be labelled")
+    print(f"\nwrote masks.json and the drawings of {len(answers)} pictures to {arguments.output_dir}")
+
+
+def read_boxes(path: Path, sources: Mapping[str, Path]) -> dict[str, PictureBoxes]:
+    """Read the boxes of the pictures in `sources`, in either form.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is of neither form, or does not know a picture; names it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of boxes {path}")
+    known = _boxes_of_instance_file(path) if is_instance_file(path) else _boxes_by_name(path)
+    by_last_part = {Path(name).name: found for name, found in known.items()}
+    found = {name: known.get(name, by_last_part.get(Path(name).name)) for name in sources}
+    without = [name for name, boxes in found.items() if boxes is None]
+    if without:
+        raise ValueError(f"{path} has no boxes of {len(without)} pictures, first {without[0]}; it knows {len(known)}")
+    return found
+
+
+def table_rows(name: str, answers: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Give the lines of the printed table for one picture: its first boxes, and how many more there are."""
+    rows = []
+    for number, answer in enumerate(answers[:BOXES_IN_TABLE]):
+        x0, y0, x1, y1 = answer["box"]
+        share = answer["area"] / ((x1 - x0) * (y1 - y0))
+        shown = ", ".join(f"{side:g}" for side in answer["box"])
+        cells = (f"[{shown}]", answer["label"] or "", f"{answer['score']:.3f}", f"{share:.0%}")
+        rows.append((name if number == 0 else "", *cells))
+    more = len(answers) - len(rows)
+    return rows + ([("", f"... {more} more", "", "", "")] if more else [])
+
+
+def _boxes_of_instance_file(path: Path) -> dict[str, PictureBoxes]:
+    file = read_instance_file(path)
+    file.refuse_faulty_boxes()
+    corners = np.concatenate([file.boxes[:, :2], file.boxes[:, :2] + file.boxes[:, 2:]], axis=1)
+    found = {name: PictureBoxes([], []) for name in file.images.file_names}
+    for image_row, category_row, box in zip(file.image_rows, file.category_rows, corners.tolist(), strict=True):
+        of_picture = found[file.images.file_names[image_row]]
+        of_picture.boxes.append(box)
+        of_picture.names.append(file.category_names[category_row])
+    return found
+
+
+def _boxes_by_name(path: Path) -> dict[str, PictureBoxes]:
+    content = read_json_object(path, "a COCO instance file, or boxes [x0, y0, x1, y1] of each picture by its name")
+    found = {}
+    for name, boxes in content.items():
+        if not isinstance(boxes, list) or any(np.shape(box) != (4,) for box in boxes):
+            raise ValueError(f"{path} must give a list of boxes [x0, y0, x1, y1] for {name!r}, got {boxes!r}")
+        found[name] = PictureBoxes([list(map(float, box)) for box in boxes], [None] * len(boxes))
+    return found
