@@ -33,12 +33,12 @@ from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.auto import PIPELINES, method_of
 from hf_vidmodels.command_line import run
 from hf_vidmodels.configuration.configuration_l2_caf import OBJECTIVES
-from hf_vidmodels.data.decoding import decode_frames, probe_video
 from hf_vidmodels.data.feature_files import FEATURE_SUFFIXES
 from hf_vidmodels.data.feature_folders import VIDEO_SUFFIXES, find_videos
 from hf_vidmodels.metrics.activitynet_files import write_activitynet_results
 from hf_vidmodels.pipelines.attention_localization import AttentionLocalizationPipeline
 from hf_vidmodels.pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
+from hf_vidmodels.processing.decoding import decode_frames, probe_video
 from hf_vidmodels.processing.processing_l2_caf import read_picture
 from hf_vidmodels.visualization.contact_sheet import draw_contact_sheet
 from hf_vidmodels.visualization.timeline_page import write_timeline_page

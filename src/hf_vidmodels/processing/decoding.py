@@ -20,7 +20,6 @@ import numpy as np
 from .frame_sources import ArrayFrames, FolderFrames
 from .video_files import VideoFile, torchcodec_is_usable
 from .video_metadata import UnreadableVideoError, VideoMetadata
-from .video_writing import write_video
 
 __all__ = [
     "UnreadableVideoError",
@@ -29,7 +28,6 @@ __all__ = [
     "decode_frames",
     "iterate_frames",
     "probe_video",
-    "write_video",
 ]
 
 VideoSource: TypeAlias = str | os.PathLike | bytes | dict | Sequence | np.ndarray
