@@ -139,7 +139,8 @@ def test_arrays_tensors_and_lists_of_frames_are_videos_without_timing():
 @pytest.mark.parametrize(
     ("frames", "sentence"),
     [
-        (np.zeros((4, 3, 8, 8), np.uint8), r"shape \(T, H, W, 3\)"),
+        (np.zeros((4, 8, 8), np.uint8), r"shape \(T, H, W, 3\) or \(T, 3, H, W\), got \(4, 8, 8\)"),
+        (np.zeros((4, 3, 8, 3), np.uint8), "say which with input_data_format"),
         (np.zeros((4, 8, 8, 3), np.float32), "uint8"),
         ([], "no frames"),
         ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)], "one size"),

@@ -144,5 +144,5 @@ def test_what_cannot_be_sampled_is_refused():
         FrameSampling("slowfast", 8).views(0, 30.0)
     with pytest.raises(ValueError, match="num_views must be at least 1, got 0"):
         FrameSampling("slowfast", 8).views(9, 30.0, 0)
-    with pytest.raises(ValueError, match="gives one view in time, but 2 were asked"):
+    with pytest.raises(ValueError, match="give one view in time, but 2 were asked"):
         FrameSampling("segments", 8).views(9, 30.0, 2)

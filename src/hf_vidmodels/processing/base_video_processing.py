@@ -23,7 +23,7 @@ from .decoding import Video, VideoSource, frames_shown_at, open_video
 from .frame_sampling import FrameSampling
 from .processing_base import SharedProcessorMixin
 from .spatial_crops import crop_offsets, short_side_size
-from .view_scores import VIEW_AGGREGATIONS, combine_views
+from .view_scores import check_aggregation, combine_views
 
 # Pixels of the frames that are resized together: 100 MB as float32.
 _BLOCK_PIXELS = 2**23
@@ -216,10 +216,7 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
             raise ValueError(" ".join(str(error).split())) from error
         settings = {name: given.get(name, getattr(self, name, None)) for name in known}
         settings = settings | self._standardize_kwargs(**settings)
-        if settings["view_aggregation"] not in VIEW_AGGREGATIONS:
-            raise ValueError(
-                f"view_aggregation must be one of {VIEW_AGGREGATIONS}, got {settings['view_aggregation']!r}"
-            )
+        check_aggregation(settings["view_aggregation"])
         return settings
 
     def _prepare_video(

@@ -1,8 +1,8 @@
 """Which frames of a video a model sees: the published rules for test views and for random training clips.
 
-Pure functions of the number of frames, the frame rate and the clip's shape. All give int64 frame numbers from 0; a test
-rule gives one row for each view (V, T), a training rule one clip (T,) drawn from a NumPy generator. Clips shorter than
-asked repeat frames, each rule in its own published way.
+Pure functions of the number of frames, the frame rate and the clip's shape. All give int64 frame numbers from 0: a
+test rule one row for each view (V, T), a training rule one clip (T,) drawn from a NumPy generator. Videos shorter than
+a clip repeat frames, each rule in its own published way.
 
 `FrameSampling` holds a rule with its numbers, as processors and data sets pass it around.
 """
@@ -69,9 +69,7 @@ class FrameSampling:
         if self.strategy == "charades":
             return clipped_views(video_length, self.num_frames, self.sampling_rate, num_views)
         if num_views > 1:
-            raise ValueError(
-                f"segments cover the whole video, which gives one view in time, but {num_views} were asked"
-            )
+            raise ValueError(f"segments cover the whole video, and give one view in time, but {num_views} were asked")
         return segment_frames(video_length, self.num_frames)[None]
 
     def random_clip(self, video_length: int, video_fps: float, generator: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The video processor of STTS, with the test protocols of its two backbones.
 
-MViT (SlowFast's protocol): 16 frames over 64 source frames at 30 fps, short side 256, middle crop 224, 5 views in time,
-probabilities summed. Video Swin (MMAction's): 32 frames, every second, short side 224, 4 views in time with 3 crops
-each, probabilities averaged.
+MViT (SlowFast's protocol): 16 frames over 64 source frames at 30 fps, short side 256, middle crop 224, 5 views in
+time, probabilities summed. Video Swin (MMAction's): 32 frames, every second, short side 224, 4 views in time with 3
+crops each, probabilities averaged.
 """
 
 from typing import Any

@@ -21,6 +21,7 @@ def combine_views(logits: torch.Tensor, aggregation: str, *, multi_label: bool =
     Raises:
         ValueError: another shape, or an unknown aggregation.
     """
+    check_aggregation(aggregation)
     if logits.dim() != 3:
         raise ValueError(f"logits must be (videos, views, classes), got {tuple(logits.shape)}")
     probabilities = logits.float().sigmoid() if multi_label else logits.float().softmax(-1)
@@ -28,6 +29,14 @@ def combine_views(logits: torch.Tensor, aggregation: str, *, multi_label: bool =
         return probabilities.sum(1)
     if aggregation == "mean":
         return probabilities.mean(1)
-    if aggregation == "max":
-        return probabilities.amax(1)
-    raise ValueError(f"view_aggregation must be one of {VIEW_AGGREGATIONS}, got {aggregation!r}")
+    return probabilities.amax(1)
+
+
+def check_aggregation(aggregation: str) -> None:
+    """Refuse an unknown way of joining views.
+
+    Raises:
+        ValueError: it is none of `VIEW_AGGREGATIONS`.
+    """
+    if aggregation not in VIEW_AGGREGATIONS:
+        raise ValueError(f"view_aggregation must be one of {VIEW_AGGREGATIONS}, got {aggregation!r}")
