@@ -232,7 +232,7 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         unique, place = np.unique(numbers, return_inverse=True)
         crops: torch.Tensor | None = None
         done = 0
-        for block in _blocks(video.read(unique, "auto")):
+        for block in _blocks(video.read(unique)):
             height, width = block.shape[1:3]
             frames = self._crop(torch.from_numpy(block).permute(0, 3, 1, 2), settings)
             if crops is None:

@@ -1,7 +1,7 @@
 """Videos that are not coded streams: arrays of frames and folders of numbered pictures.
 
 Like `VideoFile` of `video_files.py`, each source has a `name` for messages, `num_frames`, `frame_rate`, `metadata()`,
-`frame_times()` and `read(indices, backend)`, so that `decoding.py` treats all of them alike.
+`frame_times()` and `read(indices)`, so that `decoding.py` treats all of them alike.
 """
 
 import math
@@ -57,7 +57,7 @@ class ArrayFrames:
         """Frames in memory have no times."""
         return None
 
-    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the frames of `indices`."""
         yield from (self._frames[index] for index in indices)
 
@@ -134,7 +134,7 @@ class FolderFrames:
         """Pictures in a folder have no times."""
         return None
 
-    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the pictures of `indices` as uint8 (H, W, 3)."""
         yield from (self._open(int(index)) for index in indices)
 
