@@ -1,11 +1,8 @@
 import math
 import re
-import struct
-import wave
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,23 +17,10 @@ from hf_vidmodels.processing.decoding import (
     open_video,
     probe_video,
 )
+from video_examples import moving_square, mux, number_of, turn_clockwise, write_sound
 
 REAL_VIDEOS = Path(__file__).parents[3] / "shared" / "real" / "videos"
 GROUPED = {"g": "12", "bf": "2", "crf": "20"}
-
-
-def moving_square(num_frames=40, height=48, width=64):
-    """Frames that carry their number as six black or white blocks in the upper rows; a square moves below."""
-    frames = np.full((num_frames, height, width, 3), (90, 120, 60), np.uint8)
-    for number, frame in enumerate(frames):
-        for bit in range(6):
-            frame[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
-        frame[16:32, number % (width - 16) :][:, :16] = (240, 220, 30)
-    return frames
-
-
-def number_of(frame):
-    return sum(int(frame[2:6, 8 * bit + 2 : 8 * bit + 6].mean() > 127) << bit for bit in range(6))
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +32,6 @@ def folder(tmp_path_factory):
 def mp4(folder):
     path = folder / "square.mp4"
     write_video(path, moving_square(), 25, options=GROUPED)
-    return path
-
-
-def mux(path, frames, timestamps, *, codec="libx264", pix_fmt="yuv420p", options=None, container_options=None):
-    """Write frames with timestamps of our own, in milliseconds."""
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pix_fmt
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for pixels, time in zip(frames, timestamps, strict=True):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = time, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
     return path
 
 
@@ -297,12 +267,7 @@ def test_resampling_repeats_and_leaves_out_frames(mp4):
 
 
 def test_rotated_video_is_shown_upright(tmp_path, mp4):
-    content = bytearray(mp4.read_bytes())
-    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    start = content.index(b"tkhd") + 4 + 40
-    content[start : start + 36] = matrix
-    rotated = tmp_path / "rotated.mp4"
-    rotated.write_bytes(content)
+    rotated = turn_clockwise(mp4, tmp_path / "rotated.mp4")
     metadata = probe_video(rotated)
     assert (metadata.height, metadata.width) == (64, 48)
     # The matrix asks for a quarter turn clockwise: the left edge becomes the upper one.
@@ -310,11 +275,7 @@ def test_rotated_video_is_shown_upright(tmp_path, mp4):
 
 
 def test_files_without_moving_pictures_are_one_sentence(tmp_path):
-    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(bytes(16000))
+    write_sound(tmp_path / "sound.wav")
     with pytest.raises(UnreadableVideoError, match=r"sound.wav holds no moving pictures \(its streams: audio\)"):
         probe_video(tmp_path / "sound.wav")
     (tmp_path / "empty.mp4").touch()
