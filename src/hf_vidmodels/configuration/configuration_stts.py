@@ -321,8 +321,8 @@ class SttsConfig(VidModelsConfig):
             scored_width = plan.width * (2 if plan.kind == "temporal" else 1)
             if self.selection_mode == "learned" and scored_width % 4:
                 raise ValueError(
-                    f"the {plan.kind} scorer before {plan.place} would have width {scored_width}, which 4 must divide; "
-                    "change hidden_size or the layer"
+                    f"the {plan.kind} scorer before {plan.place} would have width {scored_width}, which must be a "
+                    "multiple of 4; change hidden_size or the layer"
                 )
 
 
