@@ -20,7 +20,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	touch $(READY)
 
 test: $(READY)
-	$(RUN)/python -m pytest --cov --cov-report=term
+	$(RUN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term
 
 lint: $(READY)
 	$(RUN)/ruff check .

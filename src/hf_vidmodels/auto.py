@@ -12,6 +12,8 @@ from transformers import (
     AutoFeatureExtractor,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForVideoClassification,
     AutoProcessor,
     AutoVideoProcessor,
     PreTrainedConfig,
@@ -94,6 +96,11 @@ PIPELINES = (
     ("attention-localization", AttentionLocalizationPipeline, AutoModelForObjectLocalization, "image"),
 )
 
+TASK_OF_AUTO_CLASS = {
+    AutoModelForImageClassification: "image-classification",
+    AutoModelForVideoClassification: "video-classification",
+} | {auto_class: task for task, _, auto_class, _ in PIPELINES}
+
 
 def register_all() -> None:
     """Make every method and task known to transformers; importing the package calls this once.
@@ -122,6 +129,20 @@ def method_of(config: PreTrainedConfig) -> Method:
             return method
     known = ", ".join(method.config_class.model_type for method in METHODS)
     raise ValueError(f"model_type {config.model_type!r} is no method of hf_vidmodels; there are: {known}")
+
+
+def task_of(config: PreTrainedConfig) -> str:
+    """Give the pipeline task of a method's primary class, such as `"temporal-action-localization"`.
+
+    Raises:
+        ValueError: when the configuration belongs to no method of this package.
+    """
+    method = method_of(config)
+    return next(
+        TASK_OF_AUTO_CLASS[auto_class]
+        for auto_class, model_class in method.task_classes.items()
+        if model_class is method.primary_class and auto_class in TASK_OF_AUTO_CLASS
+    )
 
 
 def _register_processor(method: Method) -> None:

@@ -85,9 +85,10 @@ def test_filters_losses_and_stops_are_those_of_the_releases(name, optimizer, kin
     assert relative_error(solution.losses[0, :length], io[f"{name}.loss"][:length]) < 1e-4
     mask = constrain(solution.parameters, kind).abs()[0, 0]
     assert largest_difference(mask, io[f"{name}.mask"]) < 1e-3
-    # Where the change between checks is within rounding of float32 the stop may move by one check. The reduced form
-    # computes in float64, where the release's Gaussian stop, two steps of float32, comes two checks later.
-    slack = 100 if is_reduced and name == "adam.gauss.cls_oblivious" else 0 if is_reduced else 50
+    # Where the change between checks is within rounding of float32 the stop may move by one check. The release's
+    # Gaussian stop hangs on two steps of float32: in float64 (the reduced form), and in float32 on processors that
+    # round differently, it comes two checks later.
+    slack = 100 if name == "adam.gauss.cls_oblivious" else 0 if is_reduced else 50
     assert abs(int(solution.num_updates) - int(io[f"{name}.num_updates"])) <= slack
 
 

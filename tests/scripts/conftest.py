@@ -1,27 +1,18 @@
 """The scripts, run in this process as their commands run."""
 
-import runpy
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+from script_runs import run_here
 
 
 @pytest.fixture
-def run_script(tmp_path, monkeypatch, capfd):
+def run_script(tmp_path):
     """Run a script that writes to `tmp_path / "out"`: (its name, arguments) -> (exit status, stdout, stderr)."""
 
     def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments), "--output_dir", str(tmp_path / "out")])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capfd.readouterr()
+        return run_here(name, *arguments, "--output_dir", tmp_path / "out")
 
     return run
 

@@ -59,7 +59,7 @@ def test_what_cannot_be_scored_is_said_in_one_sentence(finished_run, corpus, tmp
         (finished_run, other_name, "test", "different classes: 'jump' against 'run'"),
         (finished_run, more_classes, "test", "different classes: 2 against 3 classes"),
         (finished_run, corpus, "validation", "has no split 'validation', it has train, test"),
-        (tmp_path / "resnet", corpus, "test", "resnet is a ResNetModel; this script scores models that `localize`"),
+        (tmp_path / "resnet", corpus, "test", "resnet is no checkpoint of this package: model_type 'resnet'"),
     ):
         words = ("--corpus", data, "--split", split, "--output_dir", tmp_path / "out")
         done = run_here("evaluate.py", "--model", model, *words)

@@ -1,0 +1,149 @@
+"""`predict.py` for temporal action localisation: predictions.json, a timeline and a page for every video."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoModel, PreTrainedConfig
+
+from ..data.decoding import decode_frames, probe_video
+from ..data.feature_files import FEATURE_SUFFIXES
+from ..data.feature_folders import VIDEO_SUFFIXES, find_videos
+from ..metrics.activitynet_files import write_activitynet_results
+from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
+from ..visualization.timeline_page import write_timeline_page
+from ..visualization.timelines import draw_timeline, save_figure
+from .text_tables import one_line, print_table, report_failures
+
+SEGMENTS_IN_TABLE = 3
+FRAMES_IN_PICTURE = 12
+
+
+@dataclass(frozen=True)
+class Source:
+    """What there is of one video: the video, its features, or both."""
+
+    video: Path | None = None
+    features: Path | None = None
+
+
+def find_sources(path: Path) -> dict[str, Source]:
+    """Find the inputs by id, the file name without suffix.
+
+    Raises:
+        FileNotFoundError: when there is nothing to predict on.
+        ValueError: when two inputs have the same id, or a file is neither video nor features.
+    """
+    if path.is_file():
+        suffix = path.suffix.lower()
+        if suffix not in FEATURE_SUFFIXES and suffix not in VIDEO_SUFFIXES:
+            known = ", ".join(sorted(VIDEO_SUFFIXES) + list(FEATURE_SUFFIXES))
+            raise ValueError(f"{path} is neither a video nor a feature file (known: {known})")
+        return {path.stem: Source(features=path) if suffix in FEATURE_SUFFIXES else Source(video=path)}
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no input {path}")
+    features: dict[str, Path] = {}
+    for file in sorted(file for file in path.rglob("*") if file.suffix.lower() in FEATURE_SUFFIXES):
+        if file.stem in features:
+            raise ValueError(
+                f"{features[file.stem]} and {file} would both be called {file.stem!r}; rename one of them"
+            )
+        features[file.stem] = file
+    try:
+        videos = find_videos(path)
+    except FileNotFoundError:
+        if not features:
+            raise
+        videos = {}
+    return {name: Source(videos.get(name), features.get(name)) for name in sorted(videos.keys() | features.keys())}
+
+
+def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source]) -> None:
+    """Localise actions in time in every input, write and print what is found.
+
+    Raises:
+        ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
+    """
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    locate = TemporalActionLocalizationPipeline(AutoModel.from_pretrained(arguments.model), device=device)
+    if any(source.features is None for source in sources.values()):
+        print(f"features by {', '.join(locate.snippet_extractor.streams)} networks of the checkpoint")
+    predictions, failures, rows = {}, {}, []
+    try:
+        for video_id, source in tqdm(sources.items(), unit="video", disable=len(sources) == 1):
+            try:
+                features = locate.preprocess(source.features or source.video)
+                prediction = locate.forward([features], return_curves=True)[0]
+                picture = describe_source(source, len(features["features"]), locate.model.config)
+            except (ValueError, OSError) as error:
+                failures[video_id] = one_line(error)
+                continue
+            best = best_segments(prediction, arguments.top_k, arguments.threshold)
+            predictions[video_id] = best
+            rows += table_rows(video_id, picture["duration"], best, locate.model.config.id2label)
+            draw(arguments, video_id, source, best, picture, prediction, locate.model.config.id2label)
+    finally:
+        if predictions:
+            write_activitynet_results(
+                arguments.output_dir / "predictions.json", predictions, locate.model.config.id2label
+            )
+    print_table(("video", "duration", "action", "score", "start", "end"), rows)
+    report_failures(failures, len(sources), "inputs could not be predicted on")
+    print(f"\nwrote predictions.json and the timelines of {len(predictions)} videos to {arguments.output_dir}")
+
+
+def describe_source(source: Source, num_features: int, config: PreTrainedConfig) -> dict[str, Any]:
+    """Give the `duration` in seconds of a video (of its features where it has no timing) and `frames` to show."""
+    duration = num_features * config.frames_per_snippet / config.frames_per_second
+    if source.video is None:
+        return {"duration": duration, "frames": None}
+    video = probe_video(source.video)
+    indices = ((np.arange(FRAMES_IN_PICTURE) + 0.5) * video.num_frames / FRAMES_IN_PICTURE).astype(int)
+    timed = np.isfinite(video.duration)
+    return {"duration": video.duration if timed else duration, "frames": decode_frames(source.video, indices)}
+
+
+def draw(
+    arguments: argparse.Namespace,
+    video_id: str,
+    source: Source,
+    best: Mapping[str, np.ndarray],
+    picture: Mapping[str, Any],
+    curves: Mapping[str, np.ndarray],
+    label_names: Mapping[int, str],
+) -> None:
+    """Write the timeline of one video, and its page when there is a file to play."""
+    content = {
+        "duration": picture["duration"],
+        "label_names": label_names,
+        **{name: curves[name] for name in ("attention", "class_scores", "curve_times")},
+        "title": video_id,
+    }
+    figure = draw_timeline(best, video_frames=picture["frames"], **content)
+    save_figure(figure, arguments.output_dir / f"{video_id}.png")
+    if source.video is not None and source.video.is_file():
+        page = arguments.output_dir / f"{video_id}.html"
+        write_timeline_page(page, source.video, best, embed_video=arguments.embed_video, **content)
+
+
+def table_rows(
+    video_id: str, duration: float, best: Mapping[str, np.ndarray], label_names: Mapping[int, str]
+) -> list[tuple[str, ...]]:
+    """Give the lines of the printed table for one video: its best segments, and how many more there are."""
+    head = (video_id, f"{duration:.1f} s")
+    if not len(best["scores"]):
+        return [(*head, "nothing found", "", "", "")]
+    rows = []
+    for index in range(min(SEGMENTS_IN_TABLE, len(best["scores"]))):
+        start, end = best["segments"][index]
+        name = label_names[int(best["labels"][index])]
+        rows.append(
+            (*(head if index == 0 else ("", "")), name, f"{best['scores'][index]:.3f}", f"{start:.2f}", f"{end:.2f}")
+        )
+    more = len(best["scores"]) - len(rows)
+    return rows + ([("", "", f"... {more} more", "", "", "")] if more else [])
