@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..processing.frame_sources import PICTURE_SUFFIXES
 from .content_checks import name_some
 from .contracts import infer_task, unread_columns
 from .example_tables import (
@@ -29,7 +30,6 @@ from .example_tables import (
     split_cell,
 )
 from .feature_folders import VIDEO_SUFFIXES
-from .frame_sources import PICTURE_SUFFIXES
 from .published_temporal_corpora import read_ids
 from .temporal_annotations import (
     INSTANCE_COLUMNS,

@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_vidmodels.data import video_files
-from hf_vidmodels.data.decoding import (
-    UnreadableVideoError,
-    decode_frames,
-    iterate_frames,
-    probe_video,
-    write_video,
-)
+from hf_vidmodels.data.video_writing import write_video
+from hf_vidmodels.processing import video_files
+from hf_vidmodels.processing.decoding import UnreadableVideoError, decode_frames, iterate_frames, probe_video
 
 REAL_VIDEOS = Path(__file__).parents[3] / "shared" / "real" / "videos"
 GROUPED = {"g": "12", "bf": "2", "crf": "20"}
@@ -144,7 +139,8 @@ def test_arrays_tensors_and_lists_of_frames_are_videos_without_timing():
 @pytest.mark.parametrize(
     ("frames", "sentence"),
     [
-        (np.zeros((4, 3, 8, 8), np.uint8), r"shape \(T, H, W, 3\)"),
+        (np.zeros((4, 8, 8), np.uint8), r"shape \(T, H, W, 3\) or \(T, 3, H, W\), got \(4, 8, 8\)"),
+        (np.zeros((4, 3, 8, 3), np.uint8), "say which with input_data_format"),
         (np.zeros((4, 8, 8, 3), np.float32), "uint8"),
         ([], "no frames"),
         ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)], "one size"),
@@ -312,7 +308,7 @@ def test_unknown_backends_and_rates_are_refused(mp4):
 
 
 def test_asking_for_an_unusable_torchcodec_says_what_is_missing(mp4, monkeypatch):
-    monkeypatch.setattr("hf_vidmodels.data.decoding.torchcodec_is_usable", lambda: False)
+    monkeypatch.setattr("hf_vidmodels.processing.decoding.torchcodec_is_usable", lambda: False)
     with pytest.raises(ValueError, match="torchcodec is not usable here: install it together with FFmpeg"):
         decode_frames(mp4, backend="torchcodec")
 
@@ -355,20 +351,3 @@ def test_frames_of_a_long_video_are_decoded_one_by_one(mp4):
     frames = iterate_frames(mp4)
     assert next(frames).shape == (48, 64, 3)
     frames.close()
-
-
-@pytest.mark.parametrize(
-    ("frames", "fps", "name", "sentence"),
-    [
-        (moving_square(2), 25, "video.txt", "suffix must be one of .mp4"),
-        (moving_square(2), 0, "video.mp4", "fps must be positive"),
-        (moving_square(2), float("nan"), "video.mp4", "fps must be positive"),
-        ([], 25, "video.mp4", "no frames to write"),
-        (moving_square(2).astype(float), 25, "video.mp4", "frame 0 .* must be uint8"),
-        ([*moving_square(2), moving_square(1, 50)[0]], 25, "video.mp4", "frame 2 .* after frames of"),
-    ],
-)
-def test_what_cannot_be_written_leaves_no_file(tmp_path, frames, fps, name, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        write_video(tmp_path / name, frames, fps)
-    assert list(tmp_path.iterdir()) == []

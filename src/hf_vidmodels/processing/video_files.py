@@ -93,11 +93,16 @@ class VideoFile:
         """Number of shown frames."""
         return len(self.packets.timestamps)
 
+    @property
+    def frame_rate(self) -> float:
+        """Mean frames a second."""
+        return float(self.packets.rate)
+
     def metadata(self) -> VideoMetadata:
         """Size and timing; decodes the first frame, which alone knows its rotation."""
         height, width, _ = next(self._read_with_pyav([0])).shape
         _, end = self.frame_times()
-        return VideoMetadata(self.num_frames, float(self.packets.rate), end, height, width)
+        return VideoMetadata(self.num_frames, self.frame_rate, end, height, width)
 
     def frame_times(self) -> tuple[np.ndarray, float]:
         """Start of every frame (N,) and end of the last one, in seconds after the start of the first."""
@@ -296,15 +301,18 @@ def _list_packets(container: Any, stream: Any, name: str) -> PacketList:
 
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
     agrees = container.format.name in _TORCHCODEC_CONTAINERS and _has_plain_pixels(stream)
-    timestamps = sorted(packet[0] for packet in shown if packet[0] is not None)
+    timestamps = np.array(sorted(packet[0] for packet in shown if packet[0] is not None), np.int64)
     keys = [packet[0] for packet in packets if packet[2]]
-    if len(set(timestamps)) < len(shown):
+    if len(np.unique(timestamps)) < len(shown):
         count = len(shown)
         return PacketList(np.arange(count), np.zeros(0, np.int64), count, 1 / rate, rate, agrees, seekable=False)
     last_duration = max(packet[1] or 0 for packet in shown if packet[0] == timestamps[-1])
-    end = timestamps[-1] + (last_duration or round(1 / (rate * stream.time_base)))
+    end = int(timestamps[-1]) + (last_duration or round(1 / (rate * stream.time_base)))
+    first = int(timestamps[0])
+    if not follows_rate(timestamps - first, stream.time_base * rate):
+        rate = len(timestamps) / ((end - first) * stream.time_base)
     return PacketList(
-        timestamps=np.array(timestamps, np.int64),
+        timestamps=timestamps,
         key_timestamps=np.array(keys, np.int64),
         end=end,
         tick=stream.time_base,
@@ -312,6 +320,11 @@ def _list_packets(container: Any, stream: Any, name: str) -> PacketList:
         torchcodec_agrees=agrees,
         seekable=None not in keys and keys == sorted(set(keys)),
     )
+
+
+def follows_rate(times: np.ndarray, rate: Fraction | float) -> bool:
+    """Whether frames shown at `times` (N,) after the first, in any unit, are `rate` a unit to within half a frame."""
+    return bool(np.abs(times * float(rate) - np.arange(len(times))).max() < 0.5)
 
 
 def _has_plain_pixels(stream: Any) -> bool:
