@@ -229,6 +229,11 @@ class SttsConfig(VidModelsConfig):
         return config_class(**{name: getattr(self, name) for name in names})
 
     @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of a frame in pixels."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
+
+    @property
     def has_selection(self) -> bool:
         """Whether anything is left out of the network."""
         return self.selection_mode != "none" and bool(self.temporal_select_layers or self.spatial_select_layers)
@@ -419,7 +424,7 @@ _TINY_MVIT = {
     "num_hidden_layers": 4,
     "dim_mul": ((1, 2.0), (3, 2.0)),
     "head_mul": ((1, 2.0), (3, 2.0)),
-    "pool_q_stride": ((1, 1, 2, 2), (3, 1, 2, 2)),
+    "pool_q_stride": ((1, 1, 2, 2),),
     "pool_kv_stride_adaptive": (1, 4, 4),
     "temporal_keep_ratios": (0.5,),
     "spatial_select_layers": (2,),

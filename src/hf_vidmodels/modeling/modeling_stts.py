@@ -173,7 +173,7 @@ class SttsForVideoClassification(VideoTransformer):
     def _check_clips_fit(self, pixel_values: torch.Tensor) -> None:
         """Refuse clips of another size than the selectors were made for; the message says what would fit."""
         self.backbone.check_clips(pixel_values)
-        expected = (self.config.num_frames, *frame_size(self.config))
+        expected = (self.config.num_frames, *self.config.frame_size)
         frames, _, *size = pixel_values.shape[1:]
         if (frames, *size) != expected:
             raise ValueError(
@@ -220,7 +220,7 @@ def kept_regions(output: SttsOutput, config: SttsConfig) -> list[list[dict[str, 
     """
     batch_size = len(output.logits)
     backbone = config.backbone_config
-    grid, (height, width) = backbone.patch_grid, frame_size(config)
+    grid, (height, width) = backbone.patch_grid, config.frame_size
     stride = backbone.patch_stride if config.backbone_type == "mvit" else backbone.patch_size
     planes = torch.arange(grid[0]).expand(batch_size, -1)
     # Padding at the right and bottom edge belongs to the tokens but not to the frame.
@@ -243,12 +243,6 @@ def kept_regions(output: SttsOutput, config: SttsConfig) -> list[list[dict[str, 
         ]
         for starts, clip_boxes in zip(first.tolist(), boxes.tolist(), strict=True)
     ]
-
-
-def frame_size(config: SttsConfig) -> tuple[int, int]:
-    """Give (height, width) of a frame in pixels."""
-    size = config.image_size
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _windows_of(boxes: torch.Tensor, anchors: torch.Tensor, plan: SelectorPlan) -> torch.Tensor:
