@@ -8,10 +8,13 @@ from .__about__ import __version__
 from .auto import AutoModelForObjectLocalization, AutoModelForTemporalActionLocalization, register_all
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
+from .configuration.configuration_stts import SttsConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization, AsmLocOutput
 from .modeling.modeling_l2_caf import L2CafExplanation, L2CafForObjectLocalization, L2CafOutput
+from .modeling.modeling_stts import SttsForVideoClassification, SttsOutput
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
+from .processing.processing_stts import SttsVideoProcessor
 
 __all__ = [
     "AsmLocConfig",
@@ -25,6 +28,10 @@ __all__ = [
     "L2CafForObjectLocalization",
     "L2CafImageProcessor",
     "L2CafOutput",
+    "SttsConfig",
+    "SttsForVideoClassification",
+    "SttsOutput",
+    "SttsVideoProcessor",
     "__version__",
 ]
 

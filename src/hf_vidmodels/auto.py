@@ -25,12 +25,15 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
+from .configuration.configuration_stts import SttsConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from .modeling.modeling_l2_caf import L2CafForObjectLocalization
+from .modeling.modeling_stts import SttsForVideoClassification
 from .pipelines.attention_localization import AttentionLocalizationPipeline
 from .pipelines.temporal_action_localization import TemporalActionLocalizationPipeline
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
+from .processing.processing_stts import SttsVideoProcessor
 
 
 class AutoModelForTemporalActionLocalization(_BaseAutoModelClass):
@@ -82,6 +85,14 @@ METHODS = (
         processor_class=L2CafImageProcessor,
         processor_auto_class=AutoImageProcessor,
         task_classes={AutoModelForObjectLocalization: L2CafForObjectLocalization},
+    ),
+    Method(
+        stem="stts",
+        config_class=SttsConfig,
+        primary_class=SttsForVideoClassification,
+        processor_class=SttsVideoProcessor,
+        processor_auto_class=AutoVideoProcessor,
+        task_classes={AutoModelForVideoClassification: SttsForVideoClassification},
     ),
 )
 

@@ -14,7 +14,7 @@ from torch import nn
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 # The names under which training scripts commonly put the weights beside the optimizer and the epoch.
-WEIGHT_KEYS = ("model_state_dict", "state_dict")
+WEIGHT_KEYS = ("model_state_dict", "model_state", "state_dict")
 # Scores that were saved as NumPy numbers: harmless, but not on torch's own list. NumPy 2 renamed the module.
 NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 SAFE_NUMPY_GLOBALS = [
@@ -56,16 +56,17 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, torch.Tensor], offi
     Args:
         model: the model to fill.
         state_dict: weights under the model's own names.
-        official_names: for each of them what the user's checkpoint calls it, for messages.
+        official_names: for each of them, and for the model's others where known, what the user's checkpoint calls it,
+            for messages.
 
     Raises:
         ValueError: naming weights that the model lacks, that the checkpoint lacks, or whose shapes differ.
     """
     wanted = model.state_dict()
     if unknown := sorted(official_names[key] for key in state_dict if key not in wanted):
-        raise ValueError(f"the checkpoint has weights that the model has no place for: {_listed(unknown)}")
-    if missing := sorted(set(wanted) - set(state_dict)):
-        raise ValueError(f"the checkpoint lacks weights of the model: {_listed(missing)}")
+        raise ValueError(f"the checkpoint has weights that the model has no place for: {listed(unknown)}")
+    if missing := sorted(official_names.get(key, key) for key in wanted if key not in state_dict):
+        raise ValueError(f"the checkpoint lacks weights of the model: {listed(missing)}")
     for key, value in state_dict.items():
         if value.shape != wanted[key].shape:
             raise ValueError(
@@ -98,6 +99,7 @@ def _read_file(path: Path) -> Any:
         raise ValueError(f"{path} is not a complete file of torch.save ({error}); copy it again") from error
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Join names for a message, not more than a reader wants to see."""
     more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
     return ", ".join(names[:MAX_NAMES_SHOWN]) + more
