@@ -1,44 +1,20 @@
+import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from hf_vidmodels import SttsConfig, SttsVideoProcessor
 from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.hub.code_export import flatten_modules
-from hf_vidmodels.processing.processing_stts import SttsVideoProcessor
 from video_examples import moving_square
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "stts" / "video_input"
 SAMPLING = json.loads((FIXTURES / "config.json").read_text())["operators"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-OPEN_WITHOUT_PACKAGE = """
-import importlib.abc, sys
-
-class Blocker(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("hf_vidmodels", "torchcodec"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Blocker())
-import torch
-from transformers import AutoVideoProcessor
-
-folder, video, output = sys.argv[1:]
-processor = AutoVideoProcessor.from_pretrained(folder, trust_remote_code=True)
-assert type(processor).__module__.startswith("transformers_modules."), type(processor).__module__
-torch.save(processor(video, num_views=2)["pixel_values"], output)
-processor.save_pretrained(folder + "/again")
-"""
-
-
-def config(**overrides):
-    return SimpleNamespace(**({"backbone_type": "mvit", "num_frames": 16, "image_size": 224} | overrides))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +25,7 @@ def mp4(tmp_path_factory):
 
 
 def test_the_protocol_of_mvit():
-    processor = SttsVideoProcessor.from_config(config())
+    processor = SttsVideoProcessor.from_config(SttsConfig())
     assert (processor.size.shortest_edge, dict(processor.crop_size)) == (256, {"height": 224, "width": 224})
     assert (processor.image_mean, processor.image_std) == ((0.45,) * 3, (0.225,) * 3)
     assert (processor.evaluation_views, processor.evaluation_crops, processor.view_aggregation) == (5, 1, "sum")
@@ -59,11 +35,11 @@ def test_the_protocol_of_mvit():
 
 
 def test_mvit_of_32_frames_takes_every_third():
-    assert SttsVideoProcessor.from_config(config(num_frames=32)).sampling_rate == 3
+    assert SttsVideoProcessor.from_config(SttsConfig(num_frames=32)).sampling_rate == 3
 
 
 def test_the_protocol_of_video_swin():
-    processor = SttsVideoProcessor.from_config(config(backbone_type="video_swin", num_frames=32))
+    processor = SttsVideoProcessor.from_config(SttsConfig(backbone_type="video_swin", num_frames=32))
     assert (processor.size.shortest_edge, dict(processor.crop_size)) == (224, {"height": 224, "width": 224})
     assert (processor.image_mean, processor.image_std) == IMAGENET
     assert (processor.evaluation_views, processor.evaluation_crops, processor.view_aggregation) == (4, 3, "mean")
@@ -73,15 +49,13 @@ def test_the_protocol_of_video_swin():
 
 
 def test_what_differs_from_the_protocol_can_be_said():
-    processor = SttsVideoProcessor.from_config(config(image_size=56, num_frames=4), sampling_strategy="segments")
+    processor = SttsVideoProcessor.from_config(SttsConfig.from_preset("tiny-mvit"), sampling_strategy="segments")
     assert processor.frame_sampling.strategy == "segments"
-    assert processor(moving_square(9))["pixel_values"].shape == (1, 4, 3, 56, 56)
-    with pytest.raises(ValueError, match="backbone_type must be one of mvit, video_swin, got 'vit'"):
-        SttsVideoProcessor.from_config(config(backbone_type="vit"))
+    assert processor(moving_square(9))["pixel_values"].shape == (1, 8, 3, 32, 32)
 
 
 def test_saving_and_loading_keeps_the_protocol_and_writes_no_auto_map(tmp_path, mp4):
-    processor = SttsVideoProcessor.from_config(config(backbone_type="video_swin", num_frames=4, image_size=32))
+    processor = SttsVideoProcessor.from_config(SttsConfig.from_preset("tiny-video-swin"))
     processor.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "video_preprocessor_config.json").read_text())
     assert "auto_map" not in saved and saved["evaluation_views"] == 4 and saved["sampling_strategy"] == "video_swin"
@@ -93,27 +67,29 @@ def test_saving_and_loading_keeps_the_protocol_and_writes_no_auto_map(tmp_path, 
     assert "auto_map" not in json.loads((tmp_path / "video_preprocessor_config.json").read_text())
 
 
-def test_the_exported_code_reads_real_files_without_the_package(tmp_path, mp4):
-    processor = SttsVideoProcessor.from_config(config(num_frames=4, image_size=32))
-    folder = tmp_path / "exported"
-    processor.save_pretrained(folder)
-    path = folder / "video_preprocessor_config.json"
-    auto_map = {"auto_map": {"AutoVideoProcessor": "processing_stts.SttsVideoProcessor"}}
-    path.write_text(json.dumps(json.loads(path.read_text()) | auto_map))
-    for stem, source in flatten_modules(["hf_vidmodels.processing.processing_stts"]).items():
+def test_the_exported_code_reads_real_files_by_itself(tmp_path, mp4, monkeypatch):
+    sources = flatten_modules(["hf_vidmodels.processing.processing_stts"])
+    folder = tmp_path / "exported_stts"
+    folder.mkdir()
+    for stem, source in sources.items():
         (folder / f"{stem}.py").write_text(source)
-    script, output = tmp_path / "open.py", tmp_path / "pixels.pt"
-    script.write_text(OPEN_WITHOUT_PACKAGE)
-    subprocess.run([sys.executable, "-I", script, folder, mp4, output], check=True, timeout=120)
-    assert torch.equal(torch.load(output, weights_only=True), processor(mp4, num_views=2)["pixel_values"])
-    assert (folder / "again" / "frame_sampling.py").is_file()
+    monkeypatch.syspath_prepend(tmp_path)
+    exported = importlib.import_module("exported_stts.processing_stts")
+    assert not any("hf_vidmodels" in name for name in vars(exported))
+    processor = SttsVideoProcessor.from_config(SttsConfig.from_preset("tiny-mvit"))
+    again = exported.SttsVideoProcessor(**processor.to_dict())
+    assert torch.equal(again(mp4, num_views=2)["pixel_values"], processor(mp4, num_views=2)["pixel_values"])
+    assert sys.modules[type(again).__mro__[1].__module__].open_video.__module__ == "exported_stts.decoding"
 
 
-def test_importing_the_processor_imports_no_decoder():
-    code = (
-        "import sys, hf_vidmodels.processing.processing_stts; assert not {'av', 'datasets', 'cv2'} & set(sys.modules)"
+def test_every_crop_of_an_oblong_frame_fits():
+    config = SttsConfig.from_preset(
+        "tiny-video-swin", image_size=[32, 48], spatial_select_layers=[], spatial_keep_ratios=[]
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    processor = SttsVideoProcessor.from_config(config)
+    for height, width in ((60, 40), (40, 60)):
+        pixel_values = processor(np.zeros((3, height, width, 3), np.uint8), num_crops=3)["pixel_values"]
+        assert pixel_values.shape == (1, 3, config.num_frames, 3, 32, 48)
 
 
 def test_clips_of_arrays_are_taken_at_the_target_rate():
