@@ -101,6 +101,18 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         """The rule that chooses frames, for data sets that draw training clips by it."""
         return _frame_sampling(vars(self))
 
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that come out.
+
+        Raises:
+            ValueError: they depend on the video, as without `do_center_crop` and with a short side only.
+        """
+        size = self.crop_size if self.do_center_crop else self.size
+        if not (self.do_center_crop or self.do_resize) or not (size.height and size.width):
+            raise ValueError("this processor gives pictures of no fixed size; set do_center_crop=True and crop_size")
+        return size.height, size.width
+
     def preprocess(self, videos: Any, **kwargs: Any) -> BatchFeature:
         """Prepare videos.
 

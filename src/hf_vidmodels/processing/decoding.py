@@ -32,6 +32,7 @@ __all__ = [
     "iterate_frames",
     "open_video",
     "probe_video",
+    "read_frames",
 ]
 
 VideoSource: TypeAlias = str | os.PathLike | bytes | dict | Sequence | np.ndarray
@@ -130,7 +131,12 @@ def decode_frames(source: VideoSource, indices: Sequence[int] | np.ndarray | Non
         ValueError: an index outside the video.
     """
     video = open_video(source)
-    wanted = np.arange(video.num_frames) if indices is None else _frame_numbers(indices, video)
+    return read_frames(video, np.arange(video.num_frames) if indices is None else indices)
+
+
+def read_frames(video: Video, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Decode chosen frames of an opened video; arguments, result and errors as of `decode_frames`."""
+    wanted = _frame_numbers(indices, video)
     unique, position = np.unique(wanted, return_inverse=True)
     frames = None
     for row, frame in enumerate(video.read(unique)):
