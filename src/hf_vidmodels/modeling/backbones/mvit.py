@@ -6,7 +6,7 @@ torchvision's `mvit_v1_b` fit. It classifies nothing by itself and knows no toke
 may exchange the patch tokens and their grid.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from .video_transformer import (
     VideoTransformer,
     VideoTransformerOutput,
     drop_path_rates,
+    project_patches,
     truncated_normal,
 )
 
@@ -73,11 +74,17 @@ class MvitModel(VideoTransformer):
         """
         self.check_clips(pixel_values)
         token_filters = token_filters or {}
-        hidden_states, grid = self.embeddings(pixel_values), self.config.patch_grid
+        class_token, patches = self.embeddings(pixel_values)
+        hidden_states, grid = None, self.config.patch_grid
         states, attentions = [], []
         for index, block in enumerate(self.blocks):
             if index in token_filters:
-                hidden_states, grid = self._exchange(hidden_states, grid, token_filters[index])
+                if hidden_states is not None:
+                    class_token, patches = split_class_token(hidden_states, class_token is not None)
+                patches, grid = token_filters[index](patches, grid)
+                hidden_states = None
+            if hidden_states is None:
+                hidden_states = join_class_token(class_token, patches)
             hidden_states, weights = block(hidden_states, grid, output_attentions)
             grid = block.plan.output_grid(grid)
             states.append(hidden_states)
@@ -107,14 +114,6 @@ class MvitModel(VideoTransformer):
                 f"takes squares of {config.image_size} x {config.image_size}; resize and crop them"
             )
 
-    def _exchange(
-        self, hidden_states: torch.Tensor, grid: Grid, token_filter: TokenFilter
-    ) -> tuple[torch.Tensor, Grid]:
-        if not self.config.use_cls_token:
-            return token_filter(hidden_states, grid)
-        patches, grid = token_filter(hidden_states[:, 1:], grid)
-        return torch.cat((hidden_states[:, :1], patches), dim=1), grid
-
 
 class MvitEmbeddings(nn.Module):
     """Clips to tokens: convolution, class token, learned positions."""
@@ -139,19 +138,21 @@ class MvitEmbeddings(nn.Module):
         self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps) if config.norm_stem else None
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Turn (B, T, C, H, W) into (B, N, hidden_size)."""
-        tokens = self.projection(pixel_values.transpose(1, 2)).flatten(2).transpose(1, 2)
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Turn (B, T, C, H, W) into a class token (B, 1, hidden_size), where there is one, and patches (B, N, ...)."""
+        patches = project_patches(self.projection, pixel_values).flatten(1, 3)
+        class_token = self.class_token
         if self.is_separable:
             positions = self.temporal_positions[:, :, None] + self.spatial_positions[:, None]
-            tokens = tokens + positions.flatten(1, 2)
-            if self.class_token is not None:
-                class_token = self.class_token + self.class_position
-                tokens = torch.cat((class_token.expand(len(tokens), -1, -1), tokens), dim=1)
+            class_position, positions = self.class_position, positions.flatten(1, 2)
         else:
-            if self.class_token is not None:
-                tokens = torch.cat((self.class_token.expand(len(tokens), -1, -1), tokens), dim=1)
-            tokens = tokens + self.positions
+            class_position, positions = split_class_token(self.positions, class_token is not None)
+        patches = self._finish(patches + positions)
+        if class_token is not None:
+            class_token = self._finish((class_token + class_position).expand(len(patches), -1, -1))
+        return class_token, patches
+
+    def _finish(self, tokens: torch.Tensor) -> torch.Tensor:
         tokens = self.dropout(tokens)
         return tokens if self.norm is None else self.norm(tokens)
 
@@ -274,12 +275,23 @@ class HeadPooling(nn.Module):
         return nn.functional.conv3d(maps, weight, stride=stride, padding=padding, groups=channels)
 
 
-def pool_tokens(tokens: torch.Tensor, grid: Grid, has_class_token: bool, pool_maps: nn.Module) -> torch.Tensor:
+def pool_tokens(
+    tokens: torch.Tensor, grid: Grid, has_class_token: bool, pool_maps: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
     """Apply a pooling of maps (B, C, T, H, W) to tokens (B, N, C), around their class token."""
-    patches = tokens[:, 1:] if has_class_token else tokens
-    pooled = pool_maps(patches.unflatten(1, grid).permute(0, 4, 1, 2, 3))
-    pooled = pooled.permute(0, 2, 3, 4, 1).flatten(1, 3)
-    return torch.cat((tokens[:, :1], pooled), dim=1) if has_class_token else pooled
+    class_token, patches = split_class_token(tokens, has_class_token)
+    maps = pool_maps(patches.unflatten(1, grid).permute(0, 4, 1, 2, 3))
+    return join_class_token(class_token, maps.permute(0, 2, 3, 4, 1).flatten(1, 3))
+
+
+def split_class_token(tokens: torch.Tensor, has_class_token: bool) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Part tokens (B, N, C) into the class token in front, where there is one, and the patches."""
+    return (tokens[:, :1], tokens[:, 1:]) if has_class_token else (None, tokens)
+
+
+def join_class_token(class_token: torch.Tensor | None, patches: torch.Tensor) -> torch.Tensor:
+    """Put the class token (B, 1, C), where there is one, before the patches (B, N, C)."""
+    return patches if class_token is None else torch.cat((class_token, patches), dim=1)
 
 
 def half_of(kernel: Grid) -> Grid:

@@ -22,6 +22,7 @@ from .video_transformer import (
     VideoTransformer,
     VideoTransformerOutput,
     drop_path_rates,
+    project_patches,
     truncated_normal,
 )
 
@@ -107,14 +108,13 @@ class VideoSwinEmbeddings(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, Grid]:
         """Turn (B, T, C, H, W) into (B, N, hidden_size) on a grid."""
-        clips = pixel_values.transpose(1, 2)
-        missing = [-side % patch for side, patch in zip(clips.shape[2:], self.patch_size, strict=True)]
+        frames, _, *sides = pixel_values.shape[1:]
+        missing = [-side % patch for side, patch in zip((frames, *sides), self.patch_size, strict=True)]
         if any(missing):
-            clips = nn.functional.pad(clips, (0, missing[2], 0, missing[1], 0, missing[0]))
-        maps = self.projection(clips)
-        tokens = maps.flatten(2).transpose(1, 2)
-        tokens = tokens if self.norm is None else self.norm(tokens)
-        return self.dropout(tokens), tuple(maps.shape[2:])
+            pixel_values = nn.functional.pad(pixel_values, (0, missing[2], 0, missing[1], 0, 0, 0, missing[0]))
+        maps = project_patches(self.projection, pixel_values)
+        tokens = maps if self.norm is None else self.norm(maps)
+        return self.dropout(tokens.flatten(1, 3)), tuple(maps.shape[1:4])
 
 
 class VideoSwinStage(nn.Module):
@@ -230,9 +230,8 @@ class WindowAttention(nn.Module):
             mixed.append(tokens.transpose(1, 2).flatten(2))
             weights.append(part_weights)
         mixed = torch.cat(mixed) if len(mixed) > 1 else mixed[0]
-        mixed = mixed.unflatten(0, (layout.num_windows, batch_size)).transpose(0, 1).flatten(1, 2)
-        mixed = self.dropout(self.projection(mixed.index_select(1, layout.scatter)))
-        return mixed, torch.cat(weights) if need_weights else None
+        mixed = self.projection(mixed).unflatten(0, (layout.num_windows, batch_size)).transpose(0, 1).flatten(1, 2)
+        return self.dropout(mixed.index_select(1, layout.scatter)), torch.cat(weights) if need_weights else None
 
     def position_bias(self, window_tokens: int) -> torch.Tensor:
         """Give the bias (heads, n, n) of the first n tokens of the configured window.

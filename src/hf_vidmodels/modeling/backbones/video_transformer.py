@@ -98,6 +98,17 @@ class VideoTransformer(VidModelsPreTrainedModel):
             )
 
 
+def project_patches(projection: nn.Conv3d, pixel_values: torch.Tensor) -> torch.Tensor:
+    """Convolve (B, T, C, H, W) into maps (B, T', H', W', channels), which lie in memory as tokens do.
+
+    With channels last from the start the convolution needs no other layout inside, and no copy behind it.
+    """
+    clips = pixel_values.permute(0, 1, 3, 4, 2).contiguous().permute(0, 4, 1, 2, 3)
+    weight = projection.weight.contiguous(memory_format=torch.channels_last_3d)
+    maps = nn.functional.conv3d(clips, weight, projection.bias, projection.stride, projection.padding)
+    return maps.permute(0, 2, 3, 4, 1)
+
+
 def truncated_normal(parameter: torch.Tensor, std: float) -> None:
     """Draw from a normal distribution cut at +-2."""
     init.trunc_normal_(parameter, std=std, a=-2.0, b=2.0)
