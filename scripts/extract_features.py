@@ -35,7 +35,6 @@ from transformers.utils import logging
 import hf_vidmodels  # noqa: F401  (registers our video models with transformers' Auto classes)
 from hf_vidmodels.atomic_io import read_json_object
 from hf_vidmodels.command_line import run
-from hf_vidmodels.data.decoding import UnreadableVideoError, probe_video
 from hf_vidmodels.data.feature_extraction import (
     STREAMS,
     ExtractionReport,
@@ -44,6 +43,7 @@ from hf_vidmodels.data.feature_extraction import (
 )
 from hf_vidmodels.data.feature_folders import find_videos, videos_of_corpus
 from hf_vidmodels.data.stream_settings import POOLINGS
+from hf_vidmodels.processing.decoding import UnreadableVideoError, probe_video
 
 TABLE_ROWS = 40
 TIMING_OPTIONS = ("frames_per_second", "frames_per_snippet", "snippet_stride")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import ResNetConfig
 
-from hf_vidmodels import AsmLocConfig, L2CafConfig, MalConfig
+from hf_vidmodels import AsmLocConfig, L2CafConfig, MalConfig, SttsConfig
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,24 @@ def mal_batch() -> dict[str, Any]:
     }
 
 
+def stts_config(**overrides: Any) -> SttsConfig:
+    return SttsConfig.from_preset("tiny-mvit", **({"num_labels": 5, "num_noise_samples": 20} | overrides))
+
+
+def stts_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    return {"pixel_values": torch.randn(2, 8, 3, 32, 32, generator=generator), "labels": torch.tensor([1, 4])}
+
+
 EXAMPLES = {
     "asm_loc": MethodExample(asm_loc_config, asm_loc_batch, (2, 4), frozen_in_batch=("steps.0.",)),
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
     "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),
+    # Scores are stretched to [0, 1], so what is added to all of them changes nothing.
+    "stts": MethodExample(
+        stts_config,
+        stts_batch,
+        (2, 5),
+        frozen_in_batch=("temporal_selectors.0.scorer.output.bias", "spatial_selectors.0.scorer.output.bias"),
+    ),
 }

@@ -14,12 +14,15 @@ from .auto import (
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
 from .configuration.configuration_mal import MalConfig
+from .configuration.configuration_stts import SttsConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization, AsmLocOutput
 from .modeling.modeling_l2_caf import L2CafExplanation, L2CafForObjectLocalization, L2CafOutput
 from .modeling.modeling_mal import MalForMaskLabeling, MalOutput
+from .modeling.modeling_stts import SttsForVideoClassification, SttsOutput
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
 from .processing.processing_mal import MalImageProcessor
+from .processing.processing_stts import SttsVideoProcessor
 
 __all__ = [
     "AsmLocConfig",
@@ -38,6 +41,10 @@ __all__ = [
     "MalForMaskLabeling",
     "MalImageProcessor",
     "MalOutput",
+    "SttsConfig",
+    "SttsForVideoClassification",
+    "SttsOutput",
+    "SttsVideoProcessor",
     "__version__",
 ]
 

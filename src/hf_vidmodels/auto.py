@@ -26,15 +26,18 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
 from .configuration.configuration_mal import MalConfig
+from .configuration.configuration_stts import SttsConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from .modeling.modeling_l2_caf import L2CafForObjectLocalization
 from .modeling.modeling_mal import MalForMaskLabeling
+from .modeling.modeling_stts import SttsForVideoClassification
 from .pipelines.attention_localization import AttentionLocalizationPipeline
 from .pipelines.mask_labeling import MaskLabelingPipeline
 from .pipelines.temporal_action_localization import TemporalActionLocalizationPipeline
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
 from .processing.processing_mal import MalImageProcessor
+from .processing.processing_stts import SttsVideoProcessor
 
 
 class AutoModelForTemporalActionLocalization(_BaseAutoModelClass):
@@ -100,6 +103,14 @@ METHODS = (
         processor_class=MalImageProcessor,
         processor_auto_class=AutoImageProcessor,
         task_classes={AutoModelForMaskLabeling: MalForMaskLabeling},
+    ),
+    Method(
+        stem="stts",
+        config_class=SttsConfig,
+        primary_class=SttsForVideoClassification,
+        processor_class=SttsVideoProcessor,
+        processor_auto_class=AutoVideoProcessor,
+        task_classes={AutoModelForVideoClassification: SttsForVideoClassification},
     ),
 )
 

@@ -10,7 +10,6 @@ from pycocotools import mask as coco_mask
 
 from hf_vidmodels.data import embedded
 from hf_vidmodels.data.contracts import validate_corpus
-from hf_vidmodels.data.decoding import decode_frames, probe_video
 from hf_vidmodels.data.embedded import (
     EMBEDDED_CORPORA,
     compose_embedded_scene,
@@ -20,6 +19,7 @@ from hf_vidmodels.data.embedded import (
 from hf_vidmodels.data.embedded_cache import find_damage
 from hf_vidmodels.data.embedded_motions import ACTIONS
 from hf_vidmodels.data.embedded_rendering import render_frames, visible_masks
+from hf_vidmodels.processing.decoding import decode_frames, probe_video
 
 SHORT = {"untrimmed": (200, 260), "clips": (40, 50), "tubes": (60, 80)}
 

@@ -14,8 +14,8 @@ from feature_extraction_examples import (
 )
 from hf_vidmodels import AsmLocConfig, AsmLocForTemporalActionLocalization
 from hf_vidmodels.data import feature_extraction
-from hf_vidmodels.data.decoding import UnreadableVideoError
 from hf_vidmodels.data.feature_extraction import SnippetFeatureExtractor
+from hf_vidmodels.processing.decoding import UnreadableVideoError
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, PreTrainedConfig
 
-from ..data.decoding import decode_frames, probe_video
 from ..data.feature_files import FEATURE_SUFFIXES
 from ..data.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..metrics.activitynet_files import write_activitynet_results
 from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
+from ..processing.decoding import decode_frames, probe_video
 from ..visualization.timeline_page import write_timeline_page
 from ..visualization.timelines import draw_timeline, save_figure
 from .text_tables import one_line, print_table, report_failures

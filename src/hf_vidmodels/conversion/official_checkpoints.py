@@ -15,7 +15,7 @@ from torch import nn
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 # The names under which training scripts commonly put the weights beside the optimizer and the epoch.
-WEIGHT_KEYS = ("model_state_dict", "state_dict")
+WEIGHT_KEYS = ("model_state_dict", "model_state", "state_dict")
 # Scores that were saved as NumPy numbers: harmless, but not on torch's own list. NumPy 2 renamed the module.
 NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 SAFE_NUMPY_GLOBALS = [
@@ -62,7 +62,8 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, torch.Tensor], offi
     Args:
         model: the model to fill.
         state_dict: weights under the model's own names.
-        official_names: for each of them what the user's checkpoint calls it, for messages.
+        official_names: for each of them, and for the model's others where known, what the user's checkpoint calls it,
+            for messages.
 
     Raises:
         ValueError: naming weights that the model lacks, that the checkpoint lacks, or whose shapes differ.
@@ -70,7 +71,7 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, torch.Tensor], offi
     wanted = model.state_dict()
     if unknown := sorted(official_names[key] for key in state_dict if key not in wanted):
         raise ValueError(f"the checkpoint has weights that the model has no place for: {listed(unknown)}")
-    if missing := sorted(set(wanted) - set(state_dict)):
+    if missing := sorted(official_names.get(key, key) for key in wanted if key not in state_dict):
         raise ValueError(f"the checkpoint lacks weights of the model: {listed(missing)}")
     for key, value in state_dict.items():
         if value.shape != wanted[key].shape:

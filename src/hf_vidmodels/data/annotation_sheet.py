@@ -119,7 +119,7 @@ def _read_classified_image(example: dict[str, Any], features: Any) -> tuple[np.n
 
 
 def _read_classified_video(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
-    from .decoding import decode_frames, probe_video
+    from ..processing.decoding import decode_frames, probe_video
 
     middle = probe_video(example["video"]).num_frames // 2
     return decode_frames(example["video"], [middle])[0], [], _class_text(example["label"], features["label"])
@@ -152,7 +152,7 @@ def _read_objects(example: dict[str, Any], features: Any) -> tuple[np.ndarray, l
 
 
 def _read_actions(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
-    from .decoding import decode_frames, probe_video
+    from ..processing.decoding import decode_frames, probe_video
 
     metadata = probe_video(example["video"])
     index = min(round(example["timestamp"] * metadata.fps), metadata.num_frames - 1)

@@ -76,8 +76,6 @@ def write_instance_file(dataset: "Dataset", path: str | os.PathLike[str]) -> Pat
     content = coco_content(dataset)
     paths = [row["path"] for row in dataset.cast_column("image", Image(decode=False))["image"]]
     if not paths or not all(path and os.path.isfile(path) for path in paths):
-        raise ValueError(
-            "the pictures of the data set are no files, so a COCO file cannot name them; save them"
-        )
+        raise ValueError("the pictures of the data set are no files, so a COCO file cannot name them; save them")
     write_json(path, content)
     return Path(paths[0].removesuffix(content["images"][0]["file_name"]))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..processing.video_metadata import UnreadableVideoError
 from .feature_folders import FeatureFolder
-from .video_metadata import UnreadableVideoError
 
 if TYPE_CHECKING:
     from .feature_extraction import SnippetFeatureExtractor

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as transforms
 from tqdm.auto import tqdm
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from .decoding import UnreadableVideoError, VideoSource, iterate_frames, probe_video
+from ..processing.decoding import UnreadableVideoError, VideoSource, iterate_frames, probe_video
 from .extraction_workers import extraction_results
 from .feature_folders import FeatureFolder, resolve_videos
 from .optical_flow import flow_pictures

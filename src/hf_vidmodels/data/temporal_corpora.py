@@ -115,7 +115,7 @@ def fill_durations(annotations: Iterable[VideoAnnotation]) -> None:
             num_snippets, _ = feature_shape(annotation.features)
             annotation.duration = num_snippets * annotation.frames_per_snippet / annotation.fps
         elif annotation.video:
-            from .decoding import probe_video
+            from ..processing.decoding import probe_video
 
             annotation.duration = probe_video(annotation.video).duration
         else:

@@ -1,7 +1,7 @@
 """Videos that are not coded streams: arrays of frames and folders of numbered pictures.
 
-Like `VideoFile` of `video_files.py`, each source has a `name` for messages, `num_frames`, `metadata()`,
-`frame_times()` and `read(indices, backend)`, so that `decoding.py` treats all of them alike.
+Like `VideoFile` of `video_files.py`, each source has a `name` for messages, `num_frames`, `frame_rate`, `metadata()`,
+`frame_times()` and `read(indices)`, so that `decoding.py` treats all of them alike.
 """
 
 import math
@@ -21,28 +21,27 @@ class ArrayFrames:
     """Frames that are in memory already.
 
     Args:
-        frames: uint8 (T, H, W, 3) numpy array or torch tensor, or a sequence of T pictures (H, W, 3).
+        frames: uint8 (T, H, W, 3) or (T, 3, H, W) numpy array or torch tensor, or a sequence of T pictures (PIL, or
+            arrays of either order of axes).
+        channels: where the colours are, `"first"` or `"last"`; `None` to tell by the axis of length 3.
 
     Raises:
-        ValueError: any other shape or type of number.
+        ValueError: any other shape or type of number, or both axes have length 3 and `channels` is `None`.
     """
 
     name = "the array of frames"
+    frame_rate = math.nan
 
-    def __init__(self, frames: Any):
+    def __init__(self, frames: Any, channels: str | None = None):
         if isinstance(frames, Sequence):
-            pictures = [np.asarray(frame) for frame in frames]
+            pictures = [_picture_as_array(frame) for frame in frames]
             if len({picture.shape for picture in pictures}) > 1:
                 shapes = sorted({picture.shape for picture in pictures})
                 raise ValueError(f"the frames of a list must have one size, got {shapes[0]} and {shapes[-1]}")
             frames = np.stack(pictures) if pictures else np.empty((0, 0, 0, 3), np.uint8)
         elif hasattr(frames, "detach"):
             frames = frames.detach().cpu().numpy()
-        if frames.ndim != 4 or frames.shape[-1] != 3:
-            raise ValueError(
-                f"frames in memory must have the shape (T, H, W, 3), got {tuple(frames.shape)}; "
-                "move the colour axis to the end, or repeat a grey channel three times"
-            )
+        frames = _with_colours_last(frames, channels)
         if frames.dtype != np.uint8:
             raise ValueError(f"frames in memory must be uint8 values 0 to 255, got {frames.dtype}")
         if len(frames) == 0:
@@ -58,9 +57,35 @@ class ArrayFrames:
         """Frames in memory have no times."""
         return None
 
-    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the frames of `indices`."""
         yield from (self._frames[index] for index in indices)
+
+
+def _picture_as_array(picture: Any) -> np.ndarray:
+    if hasattr(picture, "convert"):
+        picture = picture.convert("RGB")
+    return np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+
+
+def _with_colours_last(frames: np.ndarray, channels: str | None) -> np.ndarray:
+    """Give (T, H, W, 3), whichever of both orders came."""
+    shape = tuple(frames.shape)
+    last = len(shape) == 4 and shape[3] == 3
+    first = len(shape) == 4 and shape[1] == 3
+    if channels is not None:
+        first, last = first and channels == "first", last and channels == "last"
+    if first and last:
+        raise ValueError(
+            f"frames of shape {shape} may have their colours first or last; say which with "
+            "input_data_format='channels_first' or 'channels_last'"
+        )
+    if not first and not last:
+        expected = {"first": "(T, 3, H, W)", "last": "(T, H, W, 3)"}.get(channels, "(T, H, W, 3) or (T, 3, H, W)")
+        raise ValueError(
+            f"frames in memory must have the shape {expected}, got {shape}; repeat a grey channel three times"
+        )
+    return frames if last else frames.transpose(0, 2, 3, 1)
 
 
 class FolderFrames:
@@ -76,6 +101,8 @@ class FolderFrames:
         UnreadableVideoError: no picture in it.
         ValueError: a picture without a number, or two with the same.
     """
+
+    frame_rate = math.nan
 
     def __init__(self, folder: Path):
         self.name = str(folder)
@@ -107,7 +134,7 @@ class FolderFrames:
         """Pictures in a folder have no times."""
         return None
 
-    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the pictures of `indices` as uint8 (H, W, 3)."""
         yield from (self._open(int(index)) for index in indices)
 

@@ -1,0 +1,299 @@
+"""MViT, first version: Fan et al., "Multiscale Vision Transformers", ICCV 2021, arXiv 2104.11227.
+
+A video transformer whose blocks pool their queries, keys and values on the token grid, so that resolution falls while
+width grows. Written from facts about the official code (SlowFast, and its fork in STTS at commit 6ae3404); weights of
+torchvision's `mvit_v1_b` fit. It classifies nothing by itself and knows no token selection: before any block a caller
+may exchange the patch tokens and their grid.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ...configuration.configuration_backbones import Grid, MvitBlockPlan, MvitConfig, Pooling
+from ..layers.attention import attend
+from .video_transformer import (
+    TokenFilter,
+    TransformerMlp,
+    VideoTransformer,
+    VideoTransformerOutput,
+    drop_path_rates,
+    project_patches,
+    truncated_normal,
+)
+
+
+class MvitModel(VideoTransformer):
+    """The blocks of an MViT with stem, positions and last norm.
+
+    Example:
+        >>> model = MvitModel(MvitConfig.from_preset("mvit-b-16x4")).eval()
+        >>> model(pixel_values).feature_map   # (B, 16, 3, 224, 224) -> (B, 768, 8, 7, 7)
+    """
+
+    config: MvitConfig
+    config_class = MvitConfig
+    _no_split_modules = ["MvitBlock"]
+
+    def __init__(self, config: MvitConfig) -> None:
+        super().__init__(config)
+        self.embeddings = MvitEmbeddings(config)
+        plans = config.block_plans()
+        rates = drop_path_rates(config.drop_path_rate, len(plans))
+        self.blocks = nn.ModuleList(MvitBlock(config, plan, rate) for plan, rate in zip(plans, rates, strict=True))
+        self.norm = nn.LayerNorm(plans[-1].output_width, eps=config.layer_norm_eps)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MvitEmbeddings):
+            for parameter in module.parameters(recurse=False):
+                truncated_normal(parameter, self.config.initializer_range)
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        token_filters: Mapping[int, TokenFilter] | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> VideoTransformerOutput:
+        """Run the network.
+
+        Args:
+            pixel_values: (B, T, C, H, W) normalised frames of the configured size.
+            token_filters: by number of a block, what is called on the patch tokens that are about to enter it.
+            output_hidden_states: also return what every block gives.
+            output_attentions: also return the attention weights, which takes the unfused attention.
+
+        Raises:
+            ValueError: for clips of another size than configured.
+        """
+        self.check_clips(pixel_values)
+        token_filters = token_filters or {}
+        class_token, patches = self.embeddings(pixel_values)
+        hidden_states, grid = None, self.config.patch_grid
+        states, attentions = [], []
+        for index, block in enumerate(self.blocks):
+            if index in token_filters:
+                if hidden_states is not None:
+                    class_token, patches = split_class_token(hidden_states, class_token is not None)
+                patches, grid = token_filters[index](patches, grid)
+                hidden_states = None
+            if hidden_states is None:
+                hidden_states = join_class_token(class_token, patches)
+            hidden_states, weights = block(hidden_states, grid, output_attentions)
+            grid = block.plan.output_grid(grid)
+            states.append(hidden_states)
+            attentions.append(weights)
+        hidden_states = self.norm(hidden_states)
+        pooled = hidden_states[:, 0] if self.config.use_cls_token else hidden_states.mean(1)
+        return VideoTransformerOutput(
+            last_hidden_state=hidden_states,
+            pooler_output=pooled,
+            grid=grid,
+            hidden_states=tuple(states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+    def check_clips(self, pixel_values: torch.Tensor) -> None:
+        """Refuse clips that the positional tables do not cover."""
+        super().check_clips(pixel_values)
+        config = self.config
+        if pixel_values.shape[1] != config.num_frames:
+            raise ValueError(
+                f"pixel_values has {pixel_values.shape[1]} frames, but the model takes {config.num_frames}; sample as "
+                "many, or set num_frames and train the temporal positions anew"
+            )
+        if tuple(pixel_values.shape[3:]) != (config.image_size, config.image_size):
+            raise ValueError(
+                f"pixel_values has frames of {pixel_values.shape[3]} x {pixel_values.shape[4]} pixels, but the model "
+                f"takes squares of {config.image_size} x {config.image_size}; resize and crop them"
+            )
+
+
+class MvitEmbeddings(nn.Module):
+    """Clips to tokens: convolution, class token, learned positions."""
+
+    def __init__(self, config: MvitConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        frames, *sides = config.patch_grid
+        self.grid = (frames, sides[0] * sides[1])
+        self.projection = nn.Conv3d(
+            config.num_channels, size, config.patch_size, config.patch_stride, config.patch_padding
+        )
+        self.class_token = nn.Parameter(torch.zeros(1, 1, size)) if config.use_cls_token else None
+        self.is_separable = config.separable_pos_embed
+        if self.is_separable:
+            self.spatial_positions = nn.Parameter(torch.zeros(1, self.grid[1], size))
+            self.temporal_positions = nn.Parameter(torch.zeros(1, frames, size))
+            self.class_position = nn.Parameter(torch.zeros(1, 1, size)) if config.use_cls_token else None
+        else:
+            num_tokens = frames * self.grid[1] + config.use_cls_token
+            self.positions = nn.Parameter(torch.zeros(1, num_tokens, size))
+        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps) if config.norm_stem else None
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Turn (B, T, C, H, W) into a class token (B, 1, hidden_size), where there is one, and patches (B, N, ...)."""
+        patches = project_patches(self.projection, pixel_values).flatten(1, 3)
+        class_token = self.class_token
+        if self.is_separable:
+            positions = self.temporal_positions[:, :, None] + self.spatial_positions[:, None]
+            class_position, positions = self.class_position, positions.flatten(1, 2)
+        else:
+            class_position, positions = split_class_token(self.positions, class_token is not None)
+        patches = self._finish(patches + positions)
+        if class_token is not None:
+            class_token = self._finish((class_token + class_position).expand(len(patches), -1, -1))
+        return class_token, patches
+
+    def _finish(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = self.dropout(tokens)
+        return tokens if self.norm is None else self.norm(tokens)
+
+
+class MvitBlock(GradientCheckpointingLayer):
+    """Pooled attention and an MLP, both around a residual; the MLP is where the width changes."""
+
+    def __init__(self, config: MvitConfig, plan: MvitBlockPlan, drop_path_rate: float) -> None:
+        super().__init__()
+        self.plan = plan
+        self.has_class_token = config.use_cls_token
+        self.norm_before_attention = nn.LayerNorm(plan.width, eps=config.layer_norm_eps)
+        self.attention = MvitAttention(config, plan)
+        self.norm_before_mlp = nn.LayerNorm(plan.width, eps=config.layer_norm_eps)
+        self.mlp = TransformerMlp(
+            plan.width, config.mlp_ratio, plan.output_width, config.hidden_act, config.hidden_dropout_prob
+        )
+        is_widening = plan.output_width != plan.width
+        self.width_projection = nn.Linear(plan.width, plan.output_width) if is_widening else None
+        self.drop_path = StochasticDepth(drop_path_rate, "row")
+
+    def forward(
+        self, hidden_states: torch.Tensor, grid: Grid, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Map (B, N, width) tokens on `grid` to (B, N', output_width) on `plan.output_grid(grid)`."""
+        attended, weights = self.attention(self.norm_before_attention(hidden_states), grid, output_attentions)
+        hidden_states = self._skip(hidden_states, grid) + self.drop_path(attended)
+        normed = self.norm_before_mlp(hidden_states)
+        # The official code widens the normalised tokens here, not the residual itself.
+        residual = hidden_states if self.width_projection is None else self.width_projection(normed)
+        return residual + self.drop_path(self.mlp(normed)), weights
+
+    def _skip(self, hidden_states: torch.Tensor, grid: Grid) -> torch.Tensor:
+        if self.plan.skip_pooling is None:
+            return hidden_states
+        return pool_tokens(hidden_states, grid, self.has_class_token, self._max_pool)
+
+    def _max_pool(self, maps: torch.Tensor) -> torch.Tensor:
+        pooling = self.plan.skip_pooling
+        return nn.functional.max_pool3d(maps, pooling.kernel, pooling.stride, half_of(pooling.kernel))
+
+
+class MvitAttention(nn.Module):
+    """Multi-head attention whose queries, keys and values are pooled on the token grid."""
+
+    def __init__(self, config: MvitConfig, plan: MvitBlockPlan) -> None:
+        super().__init__()
+        self.num_heads = plan.num_heads
+        self.qkv = nn.Linear(plan.width, 3 * plan.width, bias=config.qkv_bias)
+        self.query_pooling = self._pooling(config, plan, plan.query_pooling)
+        self.key_pooling = self._pooling(config, plan, plan.key_value_pooling)
+        self.value_pooling = self._pooling(config, plan, plan.key_value_pooling)
+        self.projection = nn.Linear(plan.width, plan.width)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.attention_dropout = config.attention_dropout_prob
+
+    @staticmethod
+    def _pooling(config: MvitConfig, plan: MvitBlockPlan, pooling: Pooling | None) -> "HeadPooling | None":
+        return None if pooling is None else HeadPooling(config, plan.width // plan.num_heads, pooling)
+
+    def forward(
+        self, hidden_states: torch.Tensor, grid: Grid, need_weights: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Map (B, N, width) to (B, N', width), where N' is what query pooling leaves; also give the weights."""
+        qkv = self.qkv(hidden_states).unflatten(2, (3, self.num_heads, -1))
+        query, key, value = (
+            tokens if pooling is None else pooling(tokens, grid)
+            for tokens, pooling in zip(
+                qkv.unbind(2), (self.query_pooling, self.key_pooling, self.value_pooling), strict=True
+            )
+        )
+        mixed, weights = attend(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            dropout=self.attention_dropout if self.training else 0.0,
+            need_weights=need_weights,
+        )
+        return self.dropout(self.projection(mixed.transpose(1, 2).flatten(2))), weights
+
+
+class HeadPooling(nn.Module):
+    """Pools the tokens of all heads alike: a depthwise convolution and a norm, or the largest or mean token."""
+
+    def __init__(self, config: MvitConfig, head_size: int, pooling: Pooling) -> None:
+        super().__init__()
+        self.mode = config.pool_mode
+        self.pooling = pooling
+        self.has_class_token = config.use_cls_token
+        if self.mode == "conv":
+            self.convolution = nn.Conv3d(
+                head_size,
+                head_size,
+                pooling.kernel,
+                pooling.stride,
+                half_of(pooling.kernel),
+                groups=head_size,
+                bias=False,
+            )
+            self.norm = nn.LayerNorm(head_size, eps=config.pool_norm_eps)
+
+    def forward(self, tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """Map (B, N, heads, d) tokens on `grid` to (B, N', heads, d)."""
+        pooled = pool_tokens(tokens.flatten(2), grid, self.has_class_token, self._pool_maps)
+        pooled = pooled.unflatten(2, tokens.shape[2:])
+        return self.norm(pooled) if self.mode == "conv" else pooled
+
+    def _pool_maps(self, maps: torch.Tensor) -> torch.Tensor:
+        kernel, stride = self.pooling.kernel, self.pooling.stride
+        padding = half_of(kernel)
+        if self.mode == "max":
+            return nn.functional.max_pool3d(maps, kernel, stride, padding)
+        if self.mode == "avg":
+            return nn.functional.avg_pool3d(maps, kernel, stride, padding)
+        # Heads side by side as channels keep the layout of the tokens (channels last); taking them into the batch, as
+        # the weights suggest, would copy every map to channels first and back and is many times slower on a CPU.
+        channels = maps.shape[1]
+        weight = self.convolution.weight
+        weight = weight.repeat(channels // len(weight), 1, 1, 1, 1)
+        return nn.functional.conv3d(maps, weight, stride=stride, padding=padding, groups=channels)
+
+
+def pool_tokens(
+    tokens: torch.Tensor, grid: Grid, has_class_token: bool, pool_maps: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Apply a pooling of maps (B, C, T, H, W) to tokens (B, N, C), around their class token."""
+    class_token, patches = split_class_token(tokens, has_class_token)
+    maps = pool_maps(patches.unflatten(1, grid).permute(0, 4, 1, 2, 3))
+    return join_class_token(class_token, maps.permute(0, 2, 3, 4, 1).flatten(1, 3))
+
+
+def split_class_token(tokens: torch.Tensor, has_class_token: bool) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Part tokens (B, N, C) into the class token in front, where there is one, and the patches."""
+    return (tokens[:, :1], tokens[:, 1:]) if has_class_token else (None, tokens)
+
+
+def join_class_token(class_token: torch.Tensor | None, patches: torch.Tensor) -> torch.Tensor:
+    """Put the class token (B, 1, C), where there is one, before the patches (B, N, C)."""
+    return patches if class_token is None else torch.cat((class_token, patches), dim=1)
+
+
+def half_of(kernel: Grid) -> Grid:
+    """Give the padding of a kernel."""
+    return tuple(side // 2 for side in kernel)

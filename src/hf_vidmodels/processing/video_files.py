@@ -1,0 +1,264 @@
+"""Coded video files (mp4, avi, webm, mkv, gif, ...): which frames they hold, and reading chosen ones.
+
+The packets of a file are listed once without decoding. That list says how many frames there are, when each is shown
+and what it depends on. Then only the groups of pictures that hold a wanted frame are decoded, up to the last wanted
+one, leaving out the B-frames that no other frame depends on. Far groups are jumped to, near ones reached by reading
+on. All with one thread, as data loaders bring their own processes. `benchmarks/decode.py` compares it with other ways.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .packet_lists import PacketList, PacketRun, list_packets
+from .video_metadata import UnreadableVideoError, VideoMetadata
+
+if TYPE_CHECKING:
+    import av
+
+# Codecs whose decoders leave out pictures that no other one depends on.
+_CODECS_THAT_SKIP = ("h264", "mpeg4")
+# Packets up to here are read on the way to the next key frame; farther ones are jumped over.
+_SEEK_DISTANCE = 50
+
+
+class _OutOfStepError(Exception):
+    """Decoded frames do not follow the timestamps of their packets."""
+
+
+class _DamagedError(Exception):
+    """A packet cannot be decoded; what was decodable before it has been given."""
+
+
+class VideoFile:
+    """One coded video.
+
+    Args:
+        content: path of the file, or its bytes.
+        name: what messages call it.
+
+    Raises:
+        FileNotFoundError: there is no file at the path.
+        UnreadableVideoError: it is empty; later also: it is no video, or has no frames.
+    """
+
+    def __init__(self, content: Path | bytes, name: str):
+        if isinstance(content, Path) and not content.exists():
+            raise FileNotFoundError(f"there is no video file {content}")
+        if (content.stat().st_size if isinstance(content, Path) else len(content)) == 0:
+            raise UnreadableVideoError(f"{name} is empty (0 bytes)")
+        self.name = name
+        self._content = content
+
+    @cached_property
+    def packets(self) -> PacketList:
+        """The list of packets, made on first use."""
+        with self._open() as (container, stream):
+            return list_packets(container, stream, self.name)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of shown frames."""
+        return len(self.packets.timestamps)
+
+    @property
+    def frame_rate(self) -> float:
+        """Mean frames a second."""
+        return float(self.packets.rate)
+
+    def metadata(self) -> VideoMetadata:
+        """Size and timing; decodes the first frame, which alone knows its rotation."""
+        height, width, _ = next(self.read(np.zeros(1, np.int64))).shape
+        _, end = self.frame_times()
+        return VideoMetadata(self.num_frames, self.frame_rate, end, height, width)
+
+    def frame_times(self) -> tuple[np.ndarray, float]:
+        """Start of every frame (N,) and end of the last one, in seconds after the start of the first."""
+        packets, tick = self.packets, float(self.packets.tick)
+        first = int(packets.timestamps[0])
+        return (packets.timestamps - first) * tick, float((packets.end - first) * packets.tick)
+
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the frames of `indices` (ascending, each once) as uint8 (H, W, 3), at most a few in memory."""
+        wanted = indices.tolist()
+        done = 0
+        size = None
+        ways = [self._decode_by_timestamp, self._decode_by_counting]
+        for way in ways if self.packets.seekable else ways[1:]:
+            try:
+                for frame in way(wanted[done:]):
+                    size = size or frame.shape
+                    if frame.shape != size:
+                        raise UnreadableVideoError(
+                            f"{self.name} changes its picture size from {size[1]}x{size[0]} to "
+                            f"{frame.shape[1]}x{frame.shape[0]} at frame {wanted[done]}; convert it to one size"
+                        )
+                    yield frame
+                    done += 1
+            except (_OutOfStepError, _DamagedError):
+                continue
+            if done == len(wanted):
+                return
+        raise UnreadableVideoError(
+            f"frame {wanted[done]} of {self.name} cannot be decoded, although {self.num_frames} frames are announced: "
+            "the file was cut short or is damaged"
+        )
+
+    def _decode_by_counting(self, wanted: list[int]) -> Iterator[np.ndarray]:
+        """Decode everything from the start up to the last wanted frame."""
+        with self._open() as (container, stream):
+            to_pixels = _PixelConverter()
+            number = position = 0
+            for packet in container.demux(stream):
+                for frame in _decode_packet(stream, packet):
+                    if number == wanted[position]:
+                        yield to_pixels(frame)
+                        position += 1
+                        if position == len(wanted):
+                            return
+                    number += 1
+
+    def _decode_by_timestamp(self, wanted: list[int]) -> Iterator[np.ndarray]:
+        """Decode, of the groups of pictures that hold a wanted frame, what these frames depend on.
+
+        Raises:
+            _OutOfStepError: packets or frames come otherwise than the packet list promised, so that only counting
+                from the start finds them.
+        """
+        with self._open() as (container, stream):
+            to_pixels = _PixelConverter()
+            decoder = _RunDecoder(container, stream, self.packets)
+            runs = list(self.packets.runs(wanted))
+            if not runs or runs[0].frames[0] != wanted[0]:
+                raise _OutOfStepError
+            for run in runs:
+                yield from map(to_pixels, decoder.wanted_frames(run))
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[Any, Any]]:
+        import av
+
+        content = io.BytesIO(self._content) if isinstance(self._content, bytes) else str(self._content)
+        try:
+            container = av.open(content)
+        except av.error.FFmpegError as error:
+            raise UnreadableVideoError(
+                f"{self.name} is not a video that FFmpeg can open ({error.strerror}): it may be cut short or damaged"
+            ) from error
+        with container:
+            stream = container.streams.best("video")
+            if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+                kinds = ", ".join(sorted({other.type for other in container.streams})) or "none"
+                raise UnreadableVideoError(f"{self.name} holds no moving pictures (its streams: {kinds})")
+            stream.codec_context.thread_count = 1
+            yield container, stream
+
+
+class _RunDecoder:
+    """Decodes one run of packets after another, in the order of the file.
+
+    Args:
+        container: the opened file.
+        stream: its video stream.
+        packets: what its packets are.
+    """
+
+    def __init__(self, container: Any, stream: Any, packets: PacketList):
+        self._container, self._stream, self._listed = container, stream, packets
+        self._coming = container.demux(stream)
+        self._position = 0
+
+    def wanted_frames(self, run: PacketRun) -> Iterator["av.VideoFrame"]:
+        """Yield the frames that are wanted of a run.
+
+        Raises:
+            _OutOfStepError: packets or frames come otherwise than they were listed.
+            _DamagedError: a packet cannot be decoded.
+        """
+        last, position = run.first_frame - 1, 0
+        for frame in self._decoded(run):
+            # Pictures shown before the key frame but stored behind it lean on a group that was left out.
+            if frame.pts is not None and frame.pts < self._listed.timestamps[run.first_frame]:
+                continue
+            number = self._listed.frame_at(frame.pts)
+            if number is None or not last < number <= run.frames[position]:
+                raise _OutOfStepError
+            last = number
+            if number == run.frames[position]:
+                yield frame
+                position += 1
+                if position == len(run.frames):
+                    return
+        raise _OutOfStepError
+
+    def _decoded(self, run: PacketRun) -> Iterator["av.VideoFrame"]:
+        context = self._stream.codec_context
+        context.flush_buffers()
+        skips = context.name in _CODECS_THAT_SKIP
+        wanted = {int(self._listed.timestamps[number]) for number in run.frames}
+        for packet in self._packets(run):
+            if skips:
+                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            yield from _decode_packet(self._stream, packet)
+        yield from self._stream.decode(None)
+
+    def _packets(self, run: PacketRun) -> Iterator[Any]:
+        coded = self._listed.coded_timestamps
+        if run.start - self._position > _SEEK_DISTANCE:
+            self._seek(int(coded[run.start]))
+        started = False
+        for packet in self._coming:
+            if not started:
+                started = packet.is_keyframe and packet.pts == coded[run.start]
+                self._position = run.start
+                if not started:
+                    continue
+            elif self._position >= len(coded) or packet.pts != coded[self._position]:
+                raise _OutOfStepError
+            self._position += 1
+            yield packet
+            if self._position > run.end:
+                return
+
+    def _seek(self, timestamp: int) -> None:
+        import av
+
+        try:
+            self._container.seek(timestamp, stream=self._stream, backward=True)
+        except av.error.FFmpegError as error:
+            raise _OutOfStepError from error
+        self._coming = self._container.demux(self._stream)
+
+
+class _PixelConverter:
+    """Decoded frames to upright RGB arrays; keeps the scaler that would otherwise be set up for every frame."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: "av.VideoFrame") -> np.ndarray:
+        quarter_turns = round(frame.rotation / 90) % 4
+        pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
+
+
+def _decode_packet(stream: Any, packet: Any) -> Iterator["av.VideoFrame"]:
+    """Decode one packet.
+
+    Raises:
+        _DamagedError: it cannot be decoded; the frames that the decoder still held are given first.
+    """
+    import av
+
+    try:
+        yield from packet.decode()
+    except av.error.FFmpegError as error:
+        yield from stream.decode(None)
+        raise _DamagedError from error
