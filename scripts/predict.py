@@ -16,6 +16,10 @@ every 20 pictures) and attention.json. Any image classifier of transformers or t
     python scripts/predict.py --method l2_caf --model microsoft/resnet-50 --input pictures --output_dir attention \
         --objective centered --top_k 3
 
+Mask labelling: pictures in, and a file of their boxes; masks.json (compressed RLE) and for every picture a drawing of
+its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO files: scripts/label_masks.py.
+    python scripts/predict.py --model runs/mal --input pictures --boxes boxes.json --output_dir masks
+
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end.
 """
 
@@ -30,6 +34,7 @@ from hf_vidmodels.command_line import run
 from hf_vidmodels.commands.input_files import find_pictures
 from hf_vidmodels.commands.model_tasks import refuse_options_of_other_tasks, runnable_task
 from hf_vidmodels.commands.predict_attention import explain_pictures
+from hf_vidmodels.commands.predict_masks import label_pictures
 from hf_vidmodels.commands.predict_segments import find_sources, localize_actions
 from hf_vidmodels.commands.predict_video_classes import classify_videos, find_classified_videos
 from hf_vidmodels.configuration.configuration_l2_caf import OBJECTIVES
@@ -46,6 +51,7 @@ TASKS = {
     "temporal-action-localization": Prediction(find_sources, localize_actions),
     "attention-localization": Prediction(find_pictures, explain_pictures),
     "video-classification": Prediction(find_classified_videos, classify_videos),
+    "mask-labeling": Prediction(find_pictures, label_pictures),
 }
 # Options that not every task takes.
 TASKS_OF_OPTION = {
@@ -54,6 +60,8 @@ TASKS_OF_OPTION = {
     "classes": ("attention-localization",),
     "num_views": ("video-classification",),
     "num_crops": ("video-classification",),
+    "boxes": ("mask-labeling",),
+    "top_k": ("temporal-action-localization", "attention-localization", "video-classification"),
 }
 
 
@@ -84,6 +92,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--num_views", type=int, help="views in time of each video (default: the model's test protocol)"
     )
     parser.add_argument("--num_crops", type=int, choices=(1, 3), help="crops of each view (default: likewise)")
+    parser.add_argument(
+        "--boxes", type=Path, help="COCO instance file, or JSON with the boxes xyxy of each picture by its name"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     return parser.parse_args(arguments)
 
