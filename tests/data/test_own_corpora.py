@@ -366,3 +366,13 @@ def test_a_folder_with_nothing_to_read_says_what_could_be_there(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"notes\.txt is not a table; use one of \.jsonl, \.csv, \.json"):
         load_corpus(tmp_path / "notes.txt")
+
+
+def test_class_folders_without_examples_are_named(tmp_path):
+    for name in ("jump", "run", "sit"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    (tmp_path / "train" / ".cache").mkdir()
+    write_video(tmp_path / "train" / "jump" / "1.mp4", np.zeros((2, 16, 16, 3), np.uint8), 25)
+    (tmp_path / "train" / "run" / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"2 class folders in .* hold no video \(train/run, train/sit\); add some"):
+        load_corpus(tmp_path)

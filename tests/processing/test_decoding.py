@@ -1,35 +1,26 @@
 import math
 import re
-import struct
-import wave
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.processing import video_files
-from hf_vidmodels.processing.decoding import UnreadableVideoError, decode_frames, iterate_frames, probe_video
+from hf_vidmodels.processing.decoding import (
+    UnreadableVideoError,
+    decode_frames,
+    frames_shown_at,
+    iterate_frames,
+    open_video,
+    probe_video,
+)
+from video_examples import moving_square, mux, number_of, turn_clockwise, write_sound
 
 REAL_VIDEOS = Path(__file__).parents[3] / "shared" / "real" / "videos"
 GROUPED = {"g": "12", "bf": "2", "crf": "20"}
-
-
-def moving_square(num_frames=40, height=48, width=64):
-    """Frames that carry their number as six black or white blocks in the upper rows; a square moves below."""
-    frames = np.full((num_frames, height, width, 3), (90, 120, 60), np.uint8)
-    for number, frame in enumerate(frames):
-        for bit in range(6):
-            frame[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
-        frame[16:32, number % (width - 16) :][:, :16] = (240, 220, 30)
-    return frames
-
-
-def number_of(frame):
-    return sum(int(frame[2:6, 8 * bit + 2 : 8 * bit + 6].mean() > 127) << bit for bit in range(6))
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +32,6 @@ def folder(tmp_path_factory):
 def mp4(folder):
     path = folder / "square.mp4"
     write_video(path, moving_square(), 25, options=GROUPED)
-    return path
-
-
-def mux(path, frames, timestamps, *, codec="libx264", pix_fmt="yuv420p", options=None, container_options=None):
-    """Write frames with timestamps of our own, in milliseconds."""
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pix_fmt
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for pixels, time in zip(frames, timestamps, strict=True):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = time, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
     return path
 
 
@@ -82,38 +59,83 @@ def test_indices_come_in_the_order_and_number_asked_for(mp4):
     assert np.array_equal(decode_frames(mp4, np.array([5])), everything[[5]])
 
 
-@pytest.mark.parametrize("name", ["square.mp4", "square.mkv", "b_frames.avi", "open_groups.mp4"])
+@pytest.mark.parametrize(
+    "name", ["square.mp4", "square.mkv", "b_frames.avi", "open_groups.avi", "open_groups.mp4", "mpeg4.mp4", "vp9.webm"]
+)
 def test_any_choice_of_frames_equals_decoding_everything(folder, mp4, name):
     path = folder / name
     if name == "square.mkv":
         write_video(path, moving_square(), 25, options=GROUPED)
     elif name == "b_frames.avi":
         mux(path, moving_square(), range(0, 1600, 40), options=GROUPED)
+    elif name == "open_groups.avi":
+        mux(path, moving_square(), range(0, 1600, 40), options={**GROUPED, "x264-params": "open-gop=1"})
     elif name == "open_groups.mp4":
         write_video(path, moving_square(), 25, options={**GROUPED, "x264-params": "open-gop=1"})
-    everything = np.stack(list(iterate_frames(path, backend="pyav")))
+    elif name == "mpeg4.mp4":
+        mux(path, moving_square(), range(0, 1600, 40), codec="mpeg4", options={"g": "12", "bf": "2", "b": "400k"})
+    elif name == "vp9.webm":
+        write_video(path, moving_square(), 25, options={"g": "12"})
+    everything = np.stack(list(iterate_frames(path)))
     assert [number_of(frame) for frame in everything] == list(range(40))
     rng = np.random.default_rng(0)
     for _ in range(8):
         indices = rng.integers(0, 40, rng.integers(1, 5))
-        assert np.array_equal(decode_frames(path, indices, backend="pyav"), everything[indices])
+        assert np.array_equal(decode_frames(path, indices), everything[indices])
 
 
-def test_pyav_decodes_only_the_needed_groups_of_pictures(mp4, monkeypatch):
-    decoded = []
+@pytest.fixture
+def decoded(monkeypatch):
+    """Collects the packets given to the decoder and the frames it gives back."""
+    packets, frames = [], []
+
+    def decode(stream, packet, original=video_files._decode_packet):
+        packets.append(packet)
+        for frame in original(stream, packet):
+            frames.append(frame)
+            yield frame
+
+    monkeypatch.setattr(video_files, "_decode_packet", decode)
+    return packets, frames
+
+
+def test_only_what_wanted_frames_depend_on_is_decoded(mp4, decoded):
+    packets, _ = decoded
+    decode_frames(mp4, [2])
+    assert len(packets) <= 5
+    packets.clear()
+    decode_frames(mp4, [1, 37])
+    assert len(packets) <= 9
+    packets.clear()
+    decode_frames(mp4, [25])
+    assert len(packets) <= 5
+
+
+def test_b_frames_that_nothing_depends_on_are_left_out(folder, decoded):
+    path = folder / "b_frames.mp4"
+    write_video(path, moving_square(), 25, options={"g": "40", "bf": "3", "x264-params": "b-adapt=0:b-pyramid=none"})
+    packets, frames = decoded
+    assert number_of(decode_frames(path, [38])[0]) == 38
+    assert len(packets) >= 38
+    assert len(frames) <= 40 // 4 + 2
+
+
+def test_far_frames_are_jumped_to(folder, monkeypatch):
+    path = folder / "long.mp4"
+    frames = np.concatenate([moving_square(60)] * 4)
+    write_video(path, frames, 25, options=GROUPED)
+    video = video_files.VideoFile(path, "long")
+    assert video.num_frames == 240
+    jumps = []
+    seek = video_files._RunDecoder._seek
     monkeypatch.setattr(
-        video_files,
-        "_decode_packet",
-        lambda stream, packet, original=video_files._decode_packet: decoded.append(packet) or original(stream, packet),
+        video_files._RunDecoder, "_seek", lambda self, timestamp: (jumps.append(timestamp), seek(self, timestamp))
     )
-    decode_frames(mp4, [2], backend="pyav")
-    assert len(decoded) <= 8
-    decoded.clear()
-    decode_frames(mp4, [1, 37], backend="pyav")
-    assert len(decoded) <= 18
-    decoded.clear()
-    decode_frames(mp4, [25], backend="pyav")
-    assert len(decoded) <= 8
+    shown = list(video.read(np.array([3, 130, 131, 239])))
+    assert [number_of(frame) for frame in shown] == [3, 10, 11, 59]
+    assert len(jumps) == 2
+    everything = np.stack(list(video.read(np.arange(240))))
+    assert np.array_equal(np.stack(shown), everything[[3, 130, 131, 239]])
 
 
 def test_bytes_and_dicts_are_read_like_their_file(mp4):
@@ -134,6 +156,25 @@ def test_arrays_tensors_and_lists_of_frames_are_videos_without_timing():
         assert metadata.num_frames == 5 and math.isnan(metadata.fps) and math.isnan(metadata.duration)
     with pytest.raises(ValueError, match="no frame rate"):
         iterate_frames(frames, fps=5)
+
+
+def test_arrays_with_colours_first_are_the_same_video():
+    import torch
+
+    frames = moving_square(5)
+    first = frames.transpose(0, 3, 1, 2)
+    for source in (first, torch.from_numpy(first.copy()), list(torch.from_numpy(first.copy()))):
+        assert np.array_equal(decode_frames(source), frames)
+    grey = [Image.fromarray(frame).convert("L") for frame in frames]
+    assert np.ptp(decode_frames(grey), axis=-1).max() == 0
+
+
+def test_where_colours_are_can_be_said_when_the_shape_does_not_tell():
+    frames = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 3), dtype=np.uint8)
+    assert np.array_equal(next(open_video(frames, "last").read(np.array([1]))), frames[1])
+    assert np.array_equal(next(open_video(frames, "first").read(np.array([1]))), frames[1].transpose(1, 2, 0))
+    with pytest.raises(ValueError, match=r"must have the shape \(T, 3, H, W\), got \(4, 8, 8, 3\)"):
+        open_video(np.zeros((4, 8, 8, 3), np.uint8), "first")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +227,21 @@ def test_grey_video_has_three_equal_channels(folder):
     assert np.ptp(frames, axis=-1).max() == 0
 
 
+def test_the_mean_rate_of_an_uneven_video_is_its_frames_by_its_duration(folder):
+    path = mux(folder / "uneven.mkv", moving_square(7), [0, 40, 80, 120, 620, 660, 1000])
+    assert probe_video(path).fps == pytest.approx(7 / 1.04, rel=0.01)
+
+
+def test_positions_on_an_even_clock_become_the_frames_shown_then(folder, mp4):
+    video = open_video(mp4)
+    positions = np.array([[0, 7], [39, 20]])
+    assert frames_shown_at(video, positions).tolist() == positions.tolist()
+    assert frames_shown_at(open_video(moving_square(5)), np.arange(5)).tolist() == [0, 1, 2, 3, 4]
+    uneven = open_video(mux(folder / "paused.mkv", moving_square(7), [0, 40, 80, 120, 620, 660, 1000]))
+    # Seven frames in 1.04 s are one each 149 ms: at 0, 149, 297, 446, 594, 743 and 891 ms are shown
+    assert frames_shown_at(uneven, np.arange(7)).tolist() == [0, 3, 3, 3, 3, 5, 5]
+
+
 def test_variable_frame_rate_is_resampled_by_presentation_time(folder):
     times = [0, 40, 80, 120, 620, 660, 1000]
     path = mux(folder / "variable.mkv", moving_square(7), times)
@@ -211,12 +267,7 @@ def test_resampling_repeats_and_leaves_out_frames(mp4):
 
 
 def test_rotated_video_is_shown_upright(tmp_path, mp4):
-    content = bytearray(mp4.read_bytes())
-    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    start = content.index(b"tkhd") + 4 + 40
-    content[start : start + 36] = matrix
-    rotated = tmp_path / "rotated.mp4"
-    rotated.write_bytes(content)
+    rotated = turn_clockwise(mp4, tmp_path / "rotated.mp4")
     metadata = probe_video(rotated)
     assert (metadata.height, metadata.width) == (64, 48)
     # The matrix asks for a quarter turn clockwise: the left edge becomes the upper one.
@@ -224,11 +275,7 @@ def test_rotated_video_is_shown_upright(tmp_path, mp4):
 
 
 def test_files_without_moving_pictures_are_one_sentence(tmp_path):
-    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(bytes(16000))
+    write_sound(tmp_path / "sound.wav")
     with pytest.raises(UnreadableVideoError, match=r"sound.wav holds no moving pictures \(its streams: audio\)"):
         probe_video(tmp_path / "sound.wav")
     (tmp_path / "empty.mp4").touch()
@@ -300,40 +347,9 @@ def test_indices_outside_the_video_are_refused(mp4, indices, sentence):
         decode_frames(mp4, indices)
 
 
-def test_unknown_backends_and_rates_are_refused(mp4):
-    with pytest.raises(ValueError, match="backend must be one of auto, pyav, torchcodec, got 'decord'"):
-        decode_frames(mp4, backend="decord")
+def test_rates_that_are_not_positive_are_refused(mp4):
     with pytest.raises(ValueError, match="positive"):
         iterate_frames(mp4, fps=0)
-
-
-def test_asking_for_an_unusable_torchcodec_says_what_is_missing(mp4, monkeypatch):
-    monkeypatch.setattr("hf_vidmodels.processing.decoding.torchcodec_is_usable", lambda: False)
-    with pytest.raises(ValueError, match="torchcodec is not usable here: install it together with FFmpeg"):
-        decode_frames(mp4, backend="torchcodec")
-
-
-@pytest.mark.skipif(not video_files.torchcodec_is_usable(), reason="torchcodec with FFmpeg is not installed")
-@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mkv", ".gif"])
-def test_torchcodec_and_pyav_give_equal_frames(tmp_path, suffix):
-    path = tmp_path / f"video{suffix}"
-    write_video(path, moving_square(40, 46, 64), 25)
-    indices = [30, 2, 2, 39, 17]
-    chosen, resampled = decode_frames(path, indices, backend="pyav"), list(iterate_frames(path, 10, backend="pyav"))
-    for backend in ("torchcodec", "auto"):
-        assert np.array_equal(decode_frames(path, indices, backend=backend), chosen)
-        assert np.array_equal(list(iterate_frames(path, 10, backend=backend)), resampled)
-
-
-@pytest.mark.parametrize("name", ["odd.webm", "b_frames.avi", "deep.mkv"])
-def test_the_automatic_backend_gives_the_frames_of_pyav_where_torchcodec_would_not(tmp_path, name):
-    path = tmp_path / name
-    if name == "odd.webm":
-        write_video(path, moving_square(30, 47, 63), 25)
-    else:
-        pix_fmt = "yuv420p10le" if name == "deep.mkv" else "yuv420p"
-        mux(path, moving_square(30), range(0, 1200, 40), options=GROUPED, pix_fmt=pix_fmt)
-    assert np.array_equal(decode_frames(path, [29, 3, 16]), decode_frames(path, [29, 3, 16], backend="pyav"))
 
 
 @pytest.mark.skipif(not REAL_VIDEOS.is_dir(), reason="the real clips of ../shared are not here")
@@ -342,9 +358,9 @@ def test_real_clips_give_equal_frames_however_they_are_read(name):
     path = REAL_VIDEOS / name
     count = probe_video(path).num_frames
     indices = np.linspace(0, count - 1, 5).astype(int)
-    frames = decode_frames(path, indices, backend="pyav")
+    frames = decode_frames(path, indices)
     assert np.array_equal(frames, decode_frames(path.read_bytes(), indices))
-    assert np.array_equal(frames[2:3], decode_frames(path, indices[2:3], backend="pyav"))
+    assert np.array_equal(frames[2:3], decode_frames(path, indices[2:3]))
 
 
 def test_frames_of_a_long_video_are_decoded_one_by_one(mp4):

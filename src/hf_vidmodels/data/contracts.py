@@ -61,7 +61,7 @@ TASKS: dict[str, TaskContract] = {
     "video-classification": TaskContract(
         (
             Column("video", "video", "the video file"),
-            Column("label", "class or classes", "its class, or the list of its classes"),
+            Column("label", "class or classes", "its class (null = unlabelled, not in training), or its classes"),
         )
     ),
     "mask-labeling": TaskContract(

@@ -10,6 +10,7 @@ from .contracts import infer_task, nearest_hint, task_contract, validate_corpus
 from .own_corpora import read_own_corpus
 from .published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
 from .published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
+from .published_video_corpora import PUBLISHED_VIDEO_CORPORA, VIDEO_TASK, read_published_video_corpus
 from .temporal_corpora import TEMPORAL_TASK
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def load_corpus(
     task: str | None = None,
     *,
     allow_out_of_duration: bool | None = None,
+    media_dir: str | os.PathLike[str] | None = None,
+    skip_missing_files: bool = False,
 ) -> "DatasetDict | Dataset":
     """Load a corpus with the columns of its task and check it.
 
@@ -53,6 +56,9 @@ def load_corpus(
         task: a key of `contracts.TASKS`; None = the one whose columns these are.
         allow_out_of_duration: whether segments beyond the end of their video are a warning instead of an error;
             None = for published corpora only, as THUMOS-14 has 30 of them.
+        media_dir: folder of the videos of published lists of videos (`kinetics400`, `something_something_v2`, ...);
+            None = found under `data_dir`.
+        skip_missing_files: leave out videos of such lists that are not there, with a warning that counts them.
 
     Returns:
         The data sets by split name, or one data set when `split` is given. All are map-style; videos and features
@@ -63,7 +69,7 @@ def load_corpus(
         ValueError: unknown split or task, or a corpus that does not fit its task; one sentence for each problem.
         OSError: a data set on the Hub could not be fetched.
     """
-    corpus = read_corpus(name_or_path, data_dir, task)
+    corpus = read_corpus(name_or_path, data_dir, task, media_dir=media_dir, skip_missing_files=skip_missing_files)
     if allow_out_of_duration is None:
         allow_out_of_duration = corpus.is_published
     validate_corpus(corpus.splits, corpus.task, allow_out_of_duration=allow_out_of_duration)
@@ -76,12 +82,22 @@ def load_corpus(
 
 
 def read_corpus(
-    name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None, task: str | None = None
+    name_or_path: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    *,
+    media_dir: str | os.PathLike[str] | None = None,
+    skip_missing_files: bool = False,
 ) -> Corpus:
     """Read a corpus without checking its contents; arguments and errors as `load_corpus`."""
     if task is not None:
         task_contract(task)
     name = os.fspath(name_or_path)
+    if (media_dir is not None or skip_missing_files) and name not in PUBLISHED_VIDEO_CORPORA:
+        known = ", ".join(PUBLISHED_VIDEO_CORPORA)
+        raise ValueError(
+            f"media_dir and skip_missing_files are for published lists of videos ({known}), not for {name}"
+        )
     if name.startswith(EMBEDDED_PREFIX):
         return _read_embedded(name, data_dir)
     if name in PUBLISHED_TEMPORAL_CORPORA:
@@ -89,6 +105,9 @@ def read_corpus(
     if name in PUBLISHED_OBJECT_CORPORA:
         directory = None if data_dir is None else Path(data_dir)
         return Corpus(read_published_object_corpus(name, directory), OBJECT_TASK, is_published=True)
+    if name in PUBLISHED_VIDEO_CORPORA:
+        splits = read_published_video_corpus(name, data_dir, media_dir, skip_missing_files=skip_missing_files)
+        return Corpus(splits, VIDEO_TASK, is_published=True)
     path = Path(name).expanduser().absolute()
     if path.exists():
         media = None if data_dir is None else Path(data_dir).expanduser().absolute()
@@ -113,7 +132,7 @@ def _unknown_corpus(name: str) -> FileNotFoundError:
     from .embedded import EMBEDDED_CORPORA
 
     embedded = [f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA]
-    known = [*PUBLISHED_TEMPORAL_CORPORA, *PUBLISHED_OBJECT_CORPORA, *embedded]
+    known = [*PUBLISHED_TEMPORAL_CORPORA, *PUBLISHED_OBJECT_CORPORA, *PUBLISHED_VIDEO_CORPORA, *embedded]
     return FileNotFoundError(
         f"there is no corpus {name!r}{nearest_hint(name, known)}; give one of {', '.join(known)}, an existing folder "
         "or table, or a Hub data set as owner/name"

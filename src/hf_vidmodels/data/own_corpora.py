@@ -11,6 +11,7 @@ Read are, in this order:
 `docs/data.md` shows each of them.
 """
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -254,7 +255,23 @@ def _read_class_folders(path: Path, task: str | None) -> tuple["DatasetDict", st
             f"{path} has no table of examples ({files}), no table for each split (train.csv, ...) and no folder for "
             "each class; docs/data.md shows the layouts"
         )
+    _refuse_empty_class_folders(path, task)
     return load_dataset(CLASS_FOLDER_BUILDERS[task], data_dir=str(path), drop_labels=False), task
+
+
+def _refuse_empty_class_folders(path: Path, task: str) -> None:
+    """A class without examples would silently be none of the classes."""
+    suffixes, kind = (PICTURE_SUFFIXES, "picture") if task == "image-classification" else (VIDEO_SUFFIXES, "video")
+    empty = [
+        str(Path(folder).relative_to(path))
+        for folder, inner, files in os.walk(path)
+        if not inner and Path(folder) != path and not any(Path(file).suffix.lower() in suffixes for file in files)
+    ]
+    visible = sorted(name for name in empty if not any(part.startswith(".") for part in Path(name).parts))
+    if visible:
+        raise ValueError(
+            f"{len(visible)} class folders in {path} hold no {kind} ({name_some(visible)}); add some or remove them"
+        )
 
 
 def _task_of_class_folders(path: Path) -> str | None:

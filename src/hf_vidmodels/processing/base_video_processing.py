@@ -101,6 +101,18 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         """The rule that chooses frames, for data sets that draw training clips by it."""
         return _frame_sampling(vars(self))
 
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that come out.
+
+        Raises:
+            ValueError: they depend on the video, as without `do_center_crop` and with a short side only.
+        """
+        size = self.crop_size if self.do_center_crop else self.size
+        if not (self.do_center_crop or self.do_resize) or not (size.height and size.width):
+            raise ValueError("this processor gives pictures of no fixed size; set do_center_crop=True and crop_size")
+        return size.height, size.width
+
     def preprocess(self, videos: Any, **kwargs: Any) -> BatchFeature:
         """Prepare videos.
 
@@ -227,12 +239,14 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         if settings["do_sample_frames"]:
             positions = _frame_sampling(settings).views(video.num_frames, rate, settings["num_views"])
             numbers = frames_shown_at(video, positions)
+        elif settings["num_views"] != 1:
+            raise ValueError(f"do_sample_frames=False gives one view in time, but num_views={settings['num_views']}")
         else:
             numbers = np.arange(video.num_frames)[None]
         unique, place = np.unique(numbers, return_inverse=True)
         crops: torch.Tensor | None = None
         done = 0
-        for block in _blocks(video.read(unique, "auto")):
+        for block in _blocks(video.read(unique)):
             height, width = block.shape[1:3]
             frames = self._crop(torch.from_numpy(block).permute(0, 3, 1, 2), settings)
             if crops is None:

@@ -18,7 +18,8 @@ from typing import TypeAlias
 import numpy as np
 
 from .frame_sources import ArrayFrames, FolderFrames
-from .video_files import VideoFile, follows_rate, torchcodec_is_usable
+from .packet_lists import follows_rate
+from .video_files import VideoFile
 from .video_metadata import UnreadableVideoError, VideoMetadata
 
 __all__ = [
@@ -31,11 +32,11 @@ __all__ = [
     "iterate_frames",
     "open_video",
     "probe_video",
+    "read_frames",
 ]
 
 VideoSource: TypeAlias = str | os.PathLike | bytes | dict | Sequence | np.ndarray
 Video: TypeAlias = ArrayFrames | FolderFrames | VideoFile
-BACKENDS = ("auto", "pyav", "torchcodec")
 # Containers round timestamps (Matroska to milliseconds), so a frame counts as shown this many seconds early.
 _ROUNDING = 0.0005
 
@@ -66,7 +67,7 @@ def open_video(source: VideoSource, channels: str | None = None) -> Video:
 
     Returns:
         the video: `name`, `num_frames`, `frame_rate` (NaN without timing), `metadata()`, `frame_times()` and
-        `read(ascending indices, backend)`.
+        `read(ascending indices)`.
 
     Raises:
         FileNotFoundError, UnreadableVideoError, ValueError: as for `probe_video`.
@@ -115,43 +116,43 @@ def frames_shown_at(video: Video, positions: np.ndarray) -> np.ndarray:
     return np.searchsorted(starts, positions / video.frame_rate + _ROUNDING, side="right") - 1
 
 
-def decode_frames(
-    source: VideoSource, indices: Sequence[int] | np.ndarray | None = None, *, backend: str = "auto"
-) -> np.ndarray:
+def decode_frames(source: VideoSource, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """Decode chosen frames, no further than the last of them.
 
     Args:
         source: as for `probe_video`.
         indices: frame numbers from 0 in presentation order, in any order, repeated where wanted; `None` for all.
-        backend: `"auto"` (torchcodec where it is usable, PyAV otherwise; equal frames), `"pyav"` or `"torchcodec"`.
 
     Returns:
         uint8 (T, H, W, 3) RGB, one frame for each index in the given order.
 
     Raises:
         FileNotFoundError, UnreadableVideoError: as for `probe_video`.
-        ValueError: an index outside the video, or a backend that is unknown or not usable here.
+        ValueError: an index outside the video.
     """
-    check_backend(backend)
     video = open_video(source)
-    wanted = np.arange(video.num_frames) if indices is None else _frame_numbers(indices, video)
+    return read_frames(video, np.arange(video.num_frames) if indices is None else indices)
+
+
+def read_frames(video: Video, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Decode chosen frames of an opened video; arguments, result and errors as of `decode_frames`."""
+    wanted = _frame_numbers(indices, video)
     unique, position = np.unique(wanted, return_inverse=True)
     frames = None
-    for row, frame in enumerate(video.read(unique, backend)):
+    for row, frame in enumerate(video.read(unique)):
         if frames is None:
             frames = np.empty((len(unique), *frame.shape), np.uint8)
         frames[row] = frame
     return frames if np.array_equal(unique, wanted) else frames[position]
 
 
-def iterate_frames(source: VideoSource, fps: float | None = None, *, backend: str = "auto") -> Iterator[np.ndarray]:
+def iterate_frames(source: VideoSource, fps: float | None = None) -> Iterator[np.ndarray]:
     """Go through a video of any length with a few frames in memory.
 
     Args:
         source: as for `probe_video`.
         fps: frames a second to give: at time k / fps after the first frame comes the frame that is shown then.
             Frames are repeated or left out, never mixed. `None` gives every frame once.
-        backend: as for `decode_frames`.
 
     Yields:
         uint8 (H, W, 3) RGB.
@@ -160,14 +161,11 @@ def iterate_frames(source: VideoSource, fps: float | None = None, *, backend: st
         FileNotFoundError, UnreadableVideoError: as for `probe_video`.
         ValueError: `fps` is not positive, or the source has no timing.
     """
-    check_backend(backend)
     video = open_video(source)
     indices = np.arange(video.num_frames) if fps is None else _resampled(video, fps)
     unique, repeats = np.unique(indices, return_counts=True)
     # A generator of its own, so that a wrong argument is reported by the call and not by the first `next`.
-    return (
-        frame for frame, times in zip(video.read(unique, backend), repeats.tolist(), strict=True) for _ in range(times)
-    )
+    return (frame for frame, times in zip(video.read(unique), repeats.tolist(), strict=True) for _ in range(times))
 
 
 def _resampled(video: Video, fps: float) -> np.ndarray:
@@ -192,21 +190,6 @@ def _frame_numbers(indices: Sequence[int] | np.ndarray, video: Video) -> np.ndar
         wrong = numbers[(numbers < 0) | (numbers >= video.num_frames)][0]
         raise ValueError(f"frame {wrong} was asked for, but {video.name} has the frames 0 to {video.num_frames - 1}")
     return numbers
-
-
-def check_backend(backend: str) -> None:
-    """Refuse a backend that is unknown or not usable here.
-
-    Raises:
-        ValueError: it is.
-    """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if backend == "torchcodec" and not torchcodec_is_usable():
-        raise ValueError(
-            "torchcodec is not usable here: install it together with FFmpeg (apt-get install ffmpeg), "
-            "or use backend='auto'"
-        )
 
 
 def _bytes_name(content: bytes | bytearray | memoryview) -> str:

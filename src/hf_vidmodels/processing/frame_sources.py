@@ -1,10 +1,11 @@
 """Videos that are not coded streams: arrays of frames and folders of numbered pictures.
 
 Like `VideoFile` of `video_files.py`, each source has a `name` for messages, `num_frames`, `frame_rate`, `metadata()`,
-`frame_times()` and `read(indices, backend)`, so that `decoding.py` treats all of them alike.
+`frame_times()` and `read(indices)`, so that `decoding.py` treats all of them alike.
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,12 +58,17 @@ class ArrayFrames:
         """Frames in memory have no times."""
         return None
 
-    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the frames of `indices`."""
         yield from (self._frames[index] for index in indices)
 
 
 def _picture_as_array(picture: Any) -> np.ndarray:
+    if isinstance(picture, str | os.PathLike | bytes):
+        raise ValueError(
+            f"a video given as a list must hold pictures, got {type(picture).__name__}; "
+            "give the folder of numbered pictures"
+        )
     if hasattr(picture, "convert"):
         picture = picture.convert("RGB")
     return np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
@@ -134,7 +140,7 @@ class FolderFrames:
         """Pictures in a folder have no times."""
         return None
 
-    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the pictures of `indices` as uint8 (H, W, 3)."""
         yield from (self._open(int(index)) for index in indices)
 

@@ -7,12 +7,22 @@ crops each, probabilities averaged.
 
 from typing import Any
 
+from ..configuration.configuration_stts import SttsConfig
 from .base_video_processing import VideoViewsProcessor
 
 # Source frames from one frame of a clip to the next, by number of frames, as MViT-B was published.
 MVIT_SAMPLING_RATES = {16: 4, 32: 3}
 MVIT_SAMPLING_RATE = 4
 MVIT_SHORT_SIDE = 256 / 224
+VIDEO_SWIN_PROTOCOL = {
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "sampling_strategy": "video_swin",
+    "sampling_rate": 2,
+    "evaluation_views": 4,
+    "evaluation_crops": 3,
+    "view_aggregation": "mean",
+}
 
 
 class SttsVideoProcessor(VideoViewsProcessor):
@@ -30,42 +40,22 @@ class SttsVideoProcessor(VideoViewsProcessor):
     evaluation_crops = 1
 
     @classmethod
-    def from_config(cls, config: Any, **overrides: Any) -> "SttsVideoProcessor":
+    def from_config(cls, config: SttsConfig, **overrides: Any) -> "SttsVideoProcessor":
         """Make the processor of a model's configuration.
 
         Args:
-            config: an `SttsConfig`.
+            config: the configuration; of a frame that is not square the longer side is what the short side of videos
+                is resized to, so that every crop fits.
             overrides: attributes that the published protocol would set otherwise, for example
                 `sampling_strategy="segments"` for Something-Something.
-
-        Raises:
-            ValueError: an unknown backbone.
         """
-        protocols = {"mvit": _mvit_protocol, "video_swin": _video_swin_protocol}
-        if config.backbone_type not in protocols:
-            raise ValueError(f"backbone_type must be one of {', '.join(protocols)}, got {config.backbone_type!r}")
-        shape = {
-            "num_frames": config.num_frames,
-            "crop_size": {"height": config.image_size, "width": config.image_size},
-        }
-        return cls(**(shape | protocols[config.backbone_type](config.num_frames, config.image_size) | overrides))
-
-
-def _mvit_protocol(num_frames: int, image_size: int) -> dict[str, Any]:
-    return {
-        "size": {"shortest_edge": round(image_size * MVIT_SHORT_SIDE)},
-        "sampling_rate": MVIT_SAMPLING_RATES.get(num_frames, MVIT_SAMPLING_RATE),
-    }
-
-
-def _video_swin_protocol(num_frames: int, image_size: int) -> dict[str, Any]:
-    return {
-        "size": {"shortest_edge": image_size},
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
-        "sampling_strategy": "video_swin",
-        "sampling_rate": 2,
-        "evaluation_views": 4,
-        "evaluation_crops": 3,
-        "view_aggregation": "mean",
-    }
+        height, width = config.frame_size
+        clip = {"num_frames": config.num_frames, "crop_size": {"height": height, "width": width}}
+        if config.backbone_type == "mvit":
+            protocol = {
+                "size": {"shortest_edge": round(max(height, width) * MVIT_SHORT_SIDE)},
+                "sampling_rate": MVIT_SAMPLING_RATES.get(config.num_frames, MVIT_SAMPLING_RATE),
+            }
+        else:
+            protocol = {"size": {"shortest_edge": max(height, width)}, **VIDEO_SWIN_PROTOCOL}
+        return cls(**(clip | protocol | overrides))

@@ -1,34 +1,30 @@
 """Coded video files (mp4, avi, webm, mkv, gif, ...): which frames they hold, and reading chosen ones.
 
 The packets of a file are listed once without decoding. That list says how many frames there are, when each is shown
-and from which key frame on it can be decoded, and gives both backends the same numbering:
-
-* PyAV seeks once to the key frame of the first wanted frame, reads on from there, does not decode groups of pictures
-  without a wanted frame, and stops behind the last one. It uses one thread: data loaders bring their own processes.
-* torchcodec is faster where its wheel finds an FFmpeg on the system. `backend="auto"` takes it for 8-bit video of
-  even size in containers of the mp4 and Matroska families and for gif, where its frames equal PyAV's bit by bit. Of
-  deeper video and at odd sizes its FFmpeg may make other colours, and of avi and transport streams with B-frames it
-  may take neighbouring frames.
+and what it depends on. Then only the groups of pictures that hold a wanted frame are decoded, up to the last wanted
+one, leaving out the B-frames that no other frame depends on. Far groups are jumped to, near ones reached by reading
+on. All with one thread, as data loaders bring their own processes. `benchmarks/decode.py` compares it with other ways.
 """
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .packet_lists import PacketList, PacketRun, list_packets
 from .video_metadata import UnreadableVideoError, VideoMetadata
 
 if TYPE_CHECKING:
     import av
 
-_TORCHCODEC_BATCH = 16
-_TORCHCODEC_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "gif")
+# Codecs whose decoders leave out pictures that no other one depends on.
+_CODECS_THAT_SKIP = ("h264", "mpeg4")
+# Packets up to here are read on the way to the next key frame; farther ones are jumped over.
+_SEEK_DISTANCE = 50
 
 
 class _OutOfStepError(Exception):
@@ -37,29 +33,6 @@ class _OutOfStepError(Exception):
 
 class _DamagedError(Exception):
     """A packet cannot be decoded; what was decodable before it has been given."""
-
-
-@dataclass(frozen=True)
-class PacketList:
-    """What the packets of a video stream tell without being decoded.
-
-    Attributes:
-        timestamps: (N,) int64, presentation times of the shown frames in ticks, ascending.
-        key_timestamps: (K,) int64, presentation times of the key frames in ticks, ascending.
-        end: tick at which the last frame ends.
-        tick: seconds a tick.
-        rate: mean frames a second.
-        torchcodec_agrees: whether torchcodec is known to give the frames that PyAV gives.
-        seekable: False for streams whose packets have no usable timestamps (raw H.264); `timestamps` then count.
-    """
-
-    timestamps: np.ndarray
-    key_timestamps: np.ndarray
-    end: int
-    tick: Fraction
-    rate: Fraction
-    torchcodec_agrees: bool
-    seekable: bool
 
 
 class VideoFile:
@@ -86,7 +59,7 @@ class VideoFile:
     def packets(self) -> PacketList:
         """The list of packets, made on first use."""
         with self._open() as (container, stream):
-            return _list_packets(container, stream, self.name)
+            return list_packets(container, stream, self.name)
 
     @property
     def num_frames(self) -> int:
@@ -100,7 +73,7 @@ class VideoFile:
 
     def metadata(self) -> VideoMetadata:
         """Size and timing; decodes the first frame, which alone knows its rotation."""
-        height, width, _ = next(self._read_with_pyav([0])).shape
+        height, width, _ = next(self.read(np.zeros(1, np.int64))).shape
         _, end = self.frame_times()
         return VideoMetadata(self.num_frames, self.frame_rate, end, height, width)
 
@@ -110,38 +83,9 @@ class VideoFile:
         first = int(packets.timestamps[0])
         return (packets.timestamps - first) * tick, float((packets.end - first) * packets.tick)
 
-    def read(self, indices: np.ndarray, backend: str) -> Iterator[np.ndarray]:
+    def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the frames of `indices` (ascending, each once) as uint8 (H, W, 3), at most a few in memory."""
         wanted = indices.tolist()
-        done = 0
-        if backend == "torchcodec" or (
-            backend == "auto" and self.packets.torchcodec_agrees and torchcodec_is_usable()
-        ):
-            try:
-                for frame in self._read_with_torchcodec(wanted):
-                    yield frame
-                    done += 1
-            except UnreadableVideoError:
-                if backend == "torchcodec":
-                    raise
-        if done < len(wanted):
-            yield from self._read_with_pyav(wanted[done:])
-
-    def _read_with_torchcodec(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        from torchcodec.decoders import VideoDecoder
-
-        try:
-            content = self._content if isinstance(self._content, bytes) else str(self._content)
-            decoder = VideoDecoder(content, dimension_order="NHWC", num_ffmpeg_threads=1)
-            if len(decoder) != self.num_frames:
-                raise ValueError(f"it counts {len(decoder)} frames, the packets are {self.num_frames}")
-            for start in range(0, len(wanted), _TORCHCODEC_BATCH):
-                yield from decoder.get_frames_at(wanted[start : start + _TORCHCODEC_BATCH]).data.numpy()
-        except (RuntimeError, ValueError, IndexError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UnreadableVideoError(f"torchcodec cannot decode {self.name}: {reason}") from error
-
-    def _read_with_pyav(self, wanted: list[int]) -> Iterator[np.ndarray]:
         done = 0
         size = None
         ways = [self._decode_by_timestamp, self._decode_by_counting]
@@ -180,46 +124,20 @@ class VideoFile:
                     number += 1
 
     def _decode_by_timestamp(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        """Decode only the groups of pictures that hold a wanted frame.
+        """Decode, of the groups of pictures that hold a wanted frame, what these frames depend on.
 
         Raises:
-            _OutOfStepError: frames come with other timestamps than their packets promised, so that only counting
+            _OutOfStepError: packets or frames come otherwise than the packet list promised, so that only counting
                 from the start finds them.
         """
-        timestamps, keys = self.packets.timestamps, self.packets.key_timestamps
-        key_of_wanted = np.searchsorted(keys, timestamps[wanted], side="right") - 1
-        number_of_key = {timestamp: number for number, timestamp in enumerate(keys.tolist())}
-        if key_of_wanted[0] < 0:
-            raise _OutOfStepError
         with self._open() as (container, stream):
             to_pixels = _PixelConverter()
-            container.seek(int(keys[key_of_wanted[0]]), stream=stream, backward=True)
-            position, expected, current_key, decoding_from = 0, 0, -1, None
-            for packet in container.demux(stream):
-                if packet.is_keyframe:
-                    current_key = number_of_key.get(packet.pts, current_key)
-                if decoding_from is None:
-                    if not packet.is_keyframe or current_key < key_of_wanted[position]:
-                        continue
-                    if current_key > key_of_wanted[position]:
-                        raise _OutOfStepError
-                    decoding_from = packet.pts
-                    expected = int(np.searchsorted(timestamps, decoding_from))
-                    stream.codec_context.flush_buffers()
-                for frame in _decode_packet(stream, packet):
-                    # Pictures shown before the key frame but stored behind it lean on a group that was left out.
-                    if frame.pts is not None and frame.pts < decoding_from:
-                        continue
-                    if expected == len(timestamps) or frame.pts != timestamps[expected]:
-                        raise _OutOfStepError
-                    if expected == wanted[position]:
-                        yield to_pixels(frame)
-                        position += 1
-                        if position == len(wanted):
-                            return
-                    expected += 1
-                if key_of_wanted[position] > current_key:
-                    decoding_from = None
+            decoder = _RunDecoder(container, stream, self.packets)
+            runs = list(self.packets.runs(wanted))
+            if not runs or runs[0].frames[0] != wanted[0]:
+                raise _OutOfStepError
+            for run in runs:
+                yield from map(to_pixels, decoder.wanted_frames(run))
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Any, Any]]:
@@ -241,6 +159,82 @@ class VideoFile:
             yield container, stream
 
 
+class _RunDecoder:
+    """Decodes one run of packets after another, in the order of the file.
+
+    Args:
+        container: the opened file.
+        stream: its video stream.
+        packets: what its packets are.
+    """
+
+    def __init__(self, container: Any, stream: Any, packets: PacketList):
+        self._container, self._stream, self._listed = container, stream, packets
+        self._coming = container.demux(stream)
+        self._position = 0
+
+    def wanted_frames(self, run: PacketRun) -> Iterator["av.VideoFrame"]:
+        """Yield the frames that are wanted of a run.
+
+        Raises:
+            _OutOfStepError: packets or frames come otherwise than they were listed.
+            _DamagedError: a packet cannot be decoded.
+        """
+        last, position = run.first_frame - 1, 0
+        for frame in self._decoded(run):
+            # Pictures shown before the key frame but stored behind it lean on a group that was left out.
+            if frame.pts is not None and frame.pts < self._listed.timestamps[run.first_frame]:
+                continue
+            number = self._listed.frame_at(frame.pts)
+            if number is None or not last < number <= run.frames[position]:
+                raise _OutOfStepError
+            last = number
+            if number == run.frames[position]:
+                yield frame
+                position += 1
+                if position == len(run.frames):
+                    return
+        raise _OutOfStepError
+
+    def _decoded(self, run: PacketRun) -> Iterator["av.VideoFrame"]:
+        context = self._stream.codec_context
+        context.flush_buffers()
+        skips = context.name in _CODECS_THAT_SKIP
+        wanted = {int(self._listed.timestamps[number]) for number in run.frames}
+        for packet in self._packets(run):
+            if skips:
+                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            yield from _decode_packet(self._stream, packet)
+        yield from self._stream.decode(None)
+
+    def _packets(self, run: PacketRun) -> Iterator[Any]:
+        coded = self._listed.coded_timestamps
+        if run.start - self._position > _SEEK_DISTANCE:
+            self._seek(int(coded[run.start]))
+        started = False
+        for packet in self._coming:
+            if not started:
+                started = packet.is_keyframe and packet.pts == coded[run.start]
+                self._position = run.start
+                if not started:
+                    continue
+            elif self._position >= len(coded) or packet.pts != coded[self._position]:
+                raise _OutOfStepError
+            self._position += 1
+            yield packet
+            if self._position > run.end:
+                return
+
+    def _seek(self, timestamp: int) -> None:
+        import av
+
+        try:
+            self._container.seek(timestamp, stream=self._stream, backward=True)
+        except av.error.FFmpegError as error:
+            raise _OutOfStepError from error
+        self._coming = self._container.demux(self._stream)
+
+
 class _PixelConverter:
     """Decoded frames to upright RGB arrays; keeps the scaler that would otherwise be set up for every frame."""
 
@@ -253,17 +247,6 @@ class _PixelConverter:
         quarter_turns = round(frame.rotation / 90) % 4
         pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
         return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
-
-
-@lru_cache(maxsize=1)
-def torchcodec_is_usable() -> bool:
-    """Whether torchcodec is installed, loads, and found an FFmpeg on the system."""
-    try:
-        import torchcodec
-        from torchcodec.decoders import VideoDecoder  # noqa: F401 - versions before 0.16 need FFmpeg to import it
-    except (ImportError, OSError, RuntimeError):
-        return False
-    return getattr(torchcodec, "ffmpeg_major_version", 0) is not None
 
 
 def _decode_packet(stream: Any, packet: Any) -> Iterator["av.VideoFrame"]:
@@ -279,59 +262,3 @@ def _decode_packet(stream: Any, packet: Any) -> Iterator["av.VideoFrame"]:
     except av.error.FFmpegError as error:
         yield from stream.decode(None)
         raise _DamagedError from error
-
-
-def _list_packets(container: Any, stream: Any, name: str) -> PacketList:
-    import av
-
-    packets = []
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                packets.append((packet.pts, packet.duration, packet.is_keyframe, packet.is_discard, packet.is_corrupt))
-    except av.error.FFmpegError as error:
-        if not packets:
-            raise UnreadableVideoError(f"{name} cannot be read: {error.strerror}") from error
-    # The last packet of a file that was cut short is there in part.
-    while packets and packets[-1][4]:
-        packets.pop()
-    shown = [packet for packet in packets if not packet[3]]
-    if not shown:
-        raise UnreadableVideoError(f"{name} has a video stream without any frame")
-
-    rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-    agrees = container.format.name in _TORCHCODEC_CONTAINERS and _has_plain_pixels(stream)
-    timestamps = np.array(sorted(packet[0] for packet in shown if packet[0] is not None), np.int64)
-    keys = [packet[0] for packet in packets if packet[2]]
-    if len(np.unique(timestamps)) < len(shown):
-        count = len(shown)
-        return PacketList(np.arange(count), np.zeros(0, np.int64), count, 1 / rate, rate, agrees, seekable=False)
-    last_duration = max(packet[1] or 0 for packet in shown if packet[0] == timestamps[-1])
-    end = int(timestamps[-1]) + (last_duration or round(1 / (rate * stream.time_base)))
-    first = int(timestamps[0])
-    if not follows_rate(timestamps - first, stream.time_base * rate):
-        rate = len(timestamps) / ((end - first) * stream.time_base)
-    return PacketList(
-        timestamps=timestamps,
-        key_timestamps=np.array(keys, np.int64),
-        end=end,
-        tick=stream.time_base,
-        rate=rate,
-        torchcodec_agrees=agrees,
-        seekable=None not in keys and keys == sorted(set(keys)),
-    )
-
-
-def follows_rate(times: np.ndarray, rate: Fraction | float) -> bool:
-    """Whether frames shown at `times` (N,) after the first, in any unit, are `rate` a unit to within half a frame."""
-    return bool(np.abs(times * float(rate) - np.arange(len(times))).max() < 0.5)
-
-
-def _has_plain_pixels(stream: Any) -> bool:
-    """Whether every FFmpeg turns the pixels into the same RGB: 8 bits, and no half chroma sample at an odd edge."""
-    context = stream.codec_context
-    if context.format is None or any(component.bits != 8 for component in context.format.components):
-        return False
-    height, width = context.height, context.width
-    full_chroma = context.format.chroma_height(height) == height and context.format.chroma_width(width) == width
-    return full_chroma or (height % 2 == 0 and width % 2 == 0)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForVideoClassification, AutoProcessor, AutoVideoProcessor, pipeline
+
+from hf_vidmodels import SttsConfig, SttsForVideoClassification, SttsVideoProcessor
+from hf_vidmodels.data.video_writing import write_video
+from video_examples import moving_square
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("stts")
+    config = SttsConfig.from_preset("tiny-mvit", id2label={0: "wave", 1: "jump", 2: "sit"})
+    SttsForVideoClassification(config).save_pretrained(folder)
+    SttsVideoProcessor.from_config(config).save_pretrained(folder)
+    for name, frames in (
+        ("long.mp4", moving_square()),
+        ("short.webm", moving_square(3)),
+        ("gif.gif", moving_square()),
+    ):
+        write_video(folder / name, frames, 25)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "short.webm", "gif.gif"])
+def test_transformers_pipeline_answers_about_a_file_as_processor_and_model_do(folder, name):
+    answers = pipeline("video-classification", model=str(folder))(str(folder / name), top_k=2)
+    processor = AutoVideoProcessor.from_pretrained(folder)
+    model = AutoModelForVideoClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        outputs = model(**processor(folder / name))
+    expected = processor.post_process_video_classification(outputs, top_k=2)[0]
+    assert [answer["label"] for answer in answers] == [
+        model.config.id2label[label] for label in expected["labels"].tolist()
+    ]
+    np.testing.assert_allclose([answer["score"] for answer in answers], expected["scores"], rtol=1e-5)
+
+
+def test_several_files_get_an_answer_each(folder):
+    files = [str(folder / "long.mp4"), str(folder / "short.webm")]
+    classify = pipeline("video-classification", model=str(folder))
+    assert classify(files, top_k=1) == [classify(file, top_k=1) for file in files]
+
+
+def test_a_file_that_is_no_video_is_one_sentence(folder, tmp_path):
+    (tmp_path / "notes.mp4").write_text("no video" * 99)
+    with pytest.raises(ValueError, match="notes.mp4 is not a video that FFmpeg can open"):
+        pipeline("video-classification", model=str(folder))(str(tmp_path / "notes.mp4"))
+
+
+def test_the_processor_is_found_by_every_auto_class(folder):
+    assert type(AutoVideoProcessor.from_pretrained(folder)) is SttsVideoProcessor
+    assert type(AutoProcessor.from_pretrained(folder)) is SttsVideoProcessor
+
+
+def test_the_views_of_a_test_protocol_are_classified_in_one_batch(folder):
+    processor = AutoVideoProcessor.from_pretrained(folder)
+    model = AutoModelForVideoClassification.from_pretrained(folder).eval()
+    files = [folder / "long.mp4", folder / "gif.gif"]
+    inputs = processor(files, num_views=processor.evaluation_views, num_crops=3)["pixel_values"]
+    assert inputs.shape == (2, 15, 8, 3, 32, 32)
+    with torch.no_grad():
+        logits = model(inputs.flatten(0, 1)).logits.unflatten(0, (2, 15))
+    answers = processor.post_process_video_classification(logits, top_k=None)
+    torch.testing.assert_close(answers[0]["scores"].sum(), torch.tensor(15.0))

@@ -1,0 +1,57 @@
+"""Small videos whose frames can be told apart, and files of unusual kinds made from them."""
+
+import struct
+import wave
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def moving_square(num_frames=40, height=48, width=64):
+    """Frames that carry their number as six black or white blocks in the upper rows; a square moves below."""
+    frames = np.full((num_frames, height, width, 3), (90, 120, 60), np.uint8)
+    for number, frame in enumerate(frames):
+        for bit in range(6):
+            frame[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
+        frame[16:32, number % (width - 16) :][:, :16] = (240, 220, 30)
+    return frames
+
+
+def number_of(frame):
+    """The number that a frame (H, W, 3) with values 0 to 255 carries."""
+    return sum(int(frame[2:6, 8 * bit + 2 : 8 * bit + 6].mean() > 127) << bit for bit in range(6))
+
+
+def mux(path, frames, timestamps, *, codec="libx264", pix_fmt="yuv420p", options=None, container_options=None):
+    """Write frames with timestamps of our own, in milliseconds."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pix_fmt
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, time in zip(frames, timestamps, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def turn_clockwise(source, path):
+    """Copy an mp4 file and ask in its header for a quarter turn clockwise."""
+    content = bytearray(source.read_bytes())
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    start = content.index(b"tkhd") + 4 + 40
+    content[start : start + 36] = matrix
+    path.write_bytes(content)
+    return path
+
+
+def write_sound(path):
+    """A file with sound and no pictures."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(16000))
+    return path
