@@ -14,6 +14,7 @@ from .official_checkpoints import listed
 WRAPPER_PREFIX = "module."
 POSITION_INDEX = ".relative_position_index"
 SEPARATE_PROJECTION = re.compile(r"^(blocks\.\d+\.attn)\.([qkv])\.(weight|bias)$")
+PART_OF_PROJECTION = re.compile(r"\.attention\.(query|key|value)\.")
 # torchvision keeps its class token and positions without the leading axes that ours have.
 FLAT_IN_TORCHVISION = {
     "backbone.embeddings.class_token": 2,
@@ -54,6 +55,7 @@ OFFICIAL_MVIT: Rules = (
     (r"\.width_projection\.", ".proj."),
     (r"\.([qkv])[a-z]+_pooling\.convolution\.", r".pool_\1."),
     (r"\.([qkv])[a-z]+_pooling\.norm\.", r".norm_\1."),
+    (r"\.attn\.(query|key|value)\.", ".attn.qkv."),
     (r"^classifier\.", "head.projection."),
 )
 TORCHVISION_MVIT: Rules = (
@@ -119,9 +121,12 @@ class Layout:
     def find(self, ours: str) -> torch.Tensor | None:
         """Give the weight that we call so, in our shape, or None where the checkpoint lacks it."""
         value = self.weights.get(self.name_of(ours))
-        if value is None or not self.is_torchvision:
-            return value
-        return value[(None,) * FLAT_IN_TORCHVISION.get(ours, 0)]
+        if value is None:
+            return None
+        if match := PART_OF_PROJECTION.search(ours):
+            # A checkpoint keeps the three below each other.
+            return value.tensor_split(3)[("query", "key", "value").index(match[1])]
+        return value[(None,) * FLAT_IN_TORCHVISION.get(ours, 0)] if self.is_torchvision else value
 
     def count(self, ours: str) -> int:
         """Count the weights that `ours` names when `{}` in it is 0, 1, 2 and so on."""
@@ -195,7 +200,7 @@ def _found_in_mvit(layout: Layout) -> dict[str, Any]:
     found["use_cls_token"] = layout.find("backbone.embeddings.class_token") is not None
     found["separable_pos_embed"] = layout.find("backbone.embeddings.positions") is None
     found["norm_stem"] = layout.find("backbone.embeddings.norm.weight") is not None
-    found["qkv_bias"] = layout.find("backbone.blocks.0.attention.qkv.bias") is not None
+    found["qkv_bias"] = layout.find("backbone.blocks.0.attention.query.bias") is not None
     return found
 
 

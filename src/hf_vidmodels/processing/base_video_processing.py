@@ -239,6 +239,8 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         if settings["do_sample_frames"]:
             positions = _frame_sampling(settings).views(video.num_frames, rate, settings["num_views"])
             numbers = frames_shown_at(video, positions)
+        elif settings["num_views"] != 1:
+            raise ValueError(f"do_sample_frames=False gives one view in time, but num_views={settings['num_views']}")
         else:
             numbers = np.arange(video.num_frames)[None]
         unique, place = np.unique(numbers, return_inverse=True)

@@ -5,6 +5,7 @@ Like `VideoFile` of `video_files.py`, each source has a `name` for messages, `nu
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,6 +64,11 @@ class ArrayFrames:
 
 
 def _picture_as_array(picture: Any) -> np.ndarray:
+    if isinstance(picture, str | os.PathLike | bytes):
+        raise ValueError(
+            f"a video given as a list must hold pictures, got {type(picture).__name__}; "
+            "give the folder of numbered pictures"
+        )
     if hasattr(picture, "convert"):
         picture = picture.convert("RGB")
     return np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)

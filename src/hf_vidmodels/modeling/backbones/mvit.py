@@ -201,7 +201,10 @@ class MvitAttention(nn.Module):
     def __init__(self, config: MvitConfig, plan: MvitBlockPlan) -> None:
         super().__init__()
         self.num_heads = plan.num_heads
-        self.qkv = nn.Linear(plan.width, 3 * plan.width, bias=config.qkv_bias)
+        # Three layers instead of one: each result is pooled and gone before the next fills as much memory.
+        self.query = nn.Linear(plan.width, plan.width, bias=config.qkv_bias)
+        self.key = nn.Linear(plan.width, plan.width, bias=config.qkv_bias)
+        self.value = nn.Linear(plan.width, plan.width, bias=config.qkv_bias)
         self.query_pooling = self._pooling(config, plan, plan.query_pooling)
         self.key_pooling = self._pooling(config, plan, plan.key_value_pooling)
         self.value_pooling = self._pooling(config, plan, plan.key_value_pooling)
@@ -217,21 +220,19 @@ class MvitAttention(nn.Module):
         self, hidden_states: torch.Tensor, grid: Grid, need_weights: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Map (B, N, width) to (B, N', width), where N' is what query pooling leaves; also give the weights."""
-        qkv = self.qkv(hidden_states).unflatten(2, (3, self.num_heads, -1))
-        query, key, value = (
-            tokens if pooling is None else pooling(tokens, grid)
-            for tokens, pooling in zip(
-                qkv.unbind(2), (self.query_pooling, self.key_pooling, self.value_pooling), strict=True
-            )
-        )
         mixed, weights = attend(
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
+            self._heads(self.query(hidden_states), grid, self.query_pooling),
+            self._heads(self.key(hidden_states), grid, self.key_pooling),
+            self._heads(self.value(hidden_states), grid, self.value_pooling),
             dropout=self.attention_dropout if self.training else 0.0,
             need_weights=need_weights,
         )
         return self.dropout(self.projection(mixed.transpose(1, 2).flatten(2))), weights
+
+    def _heads(self, tokens: torch.Tensor, grid: Grid, pooling: "HeadPooling | None") -> torch.Tensor:
+        """Pool (B, N, width) and part it into heads (B, heads, N', d)."""
+        tokens = tokens.unflatten(2, (self.num_heads, -1))
+        return (tokens if pooling is None else pooling(tokens, grid)).transpose(1, 2)
 
 
 class HeadPooling(nn.Module):
@@ -271,7 +272,7 @@ class HeadPooling(nn.Module):
         # the weights suggest, would copy every map to channels first and back and is many times slower on a CPU.
         channels = maps.shape[1]
         weight = self.convolution.weight
-        weight = weight.repeat(channels // len(weight), 1, 1, 1, 1)
+        weight = torch.cat([weight] * (channels // len(weight)))
         return nn.functional.conv3d(maps, weight, stride=stride, padding=padding, groups=channels)
 
 

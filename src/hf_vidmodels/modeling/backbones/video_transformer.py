@@ -15,6 +15,11 @@ from transformers.utils import ModelOutput
 from ...configuration.configuration_backbones import Grid
 from ..modeling_base import VidModelsPreTrainedModel
 
+# A CPU's cache holds so many numbers between the two layers of an MLP; with many more of them in memory at once, much
+# of the time goes into fetching memory. For inference alone: training keeps them all anyway.
+CACHED_ACTIVATION = 2**19
+LARGE_ACTIVATION = 2**22
+
 # Takes patch tokens (B, T * H * W, C), frames outermost and rows before columns, with their grid (T, H, W), and gives
 # the tokens and the grid that the network goes on with.
 TokenFilter = Callable[[torch.Tensor, Grid], tuple[torch.Tensor, Grid]]
@@ -56,7 +61,16 @@ class TransformerMlp(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Map (..., width) to (..., output_width)."""
+        """Map (B, N, width) to (B, N, output_width)."""
+        if hidden_states.device.type != "cpu" or torch.is_grad_enabled():
+            return self._map(hidden_states)
+        tokens = hidden_states.flatten(0, 1)
+        if len(tokens) * self.expand.out_features <= LARGE_ACTIVATION:
+            return self._map(hidden_states)
+        parts = tokens.split(max(CACHED_ACTIVATION // self.expand.out_features, 1))
+        return torch.cat([self._map(part) for part in parts]).unflatten(0, hidden_states.shape[:2])
+
+    def _map(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.contract(self.dropout(self.activation(self.expand(hidden_states)))))
 
 

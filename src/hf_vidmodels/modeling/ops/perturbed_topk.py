@@ -111,10 +111,10 @@ class _PerturbedTopK(torch.autograd.Function):
             ctx.save_for_backward(noise, indices, hard)
         elif ctx.needs_input_grad[0]:
             # What the upstream gradient is multiplied with is known now, so noise and choices need not be kept.
-            weights = torch.zeros_like(counts)
-            weights.scatter_add_(-1, positions, noise.gather(-1, indices).transpose(1, 2))
+            weights = _noise_of_choices(noise, indices)
             if variance_reduction:
-                weights.scatter_add_(-1, hard[..., None], -noise.sum(1).gather(-1, hard)[..., None])
+                # Summed in the same way, so that both cancel to the last bit where all samples agree.
+                weights -= _noise_of_choices(noise, hard[:, None].expand_as(indices))
             ctx.save_for_backward(weights.mul_(ctx.scale))
         return counts.div_(num_samples)
 
@@ -132,3 +132,9 @@ class _PerturbedTopK(torch.autograd.Function):
             (weights,) = ctx.saved_tensors
             grad_scores = (grad_output * weights).sum(1)
         return grad_scores, None, None, None, None, None
+
+
+def _noise_of_choices(noise: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """Sum the noise (rows, samples, d) of the chosen entries (rows, samples, k) over the samples: (rows, k, d)."""
+    sums = noise.new_zeros(len(noise), indices.shape[-1], noise.shape[-1])
+    return sums.scatter_add_(-1, indices.transpose(1, 2), noise.gather(-1, indices).transpose(1, 2))
