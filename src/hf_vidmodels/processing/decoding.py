@@ -3,7 +3,8 @@
 One door for files (mp4, avi, webm, mkv, gif, anything FFmpeg opens), bytes, the `{"path", "bytes"}` of
 `datasets.Video(decode=False)`, folders of numbered pictures, and arrays. What a file's oddities do:
 
-* variable frame rate: frames are numbered in presentation order; `iterate_frames(fps=...)` goes by their times;
+* variable frame rate: frames are numbered in presentation order; `iterate_frames(fps=...)` and the sampling of clips
+  (`frames_shown_at`) go by their times;
 * rotation: frames come upright, in quarter turns, and sizes are those after the rotation;
 * odd sizes and grey pictures: kept, always three channels; the pixel aspect ratio is not applied;
 * audio only, empty, or no video at all: `UnreadableVideoError`;
