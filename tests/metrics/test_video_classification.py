@@ -85,7 +85,7 @@ def test_the_mean_over_classes_counts_a_class_that_is_only_answered():
         (lambda: topk_accuracy(SCORES, np.array([0, 1, 2, 3]), 1), r"class ids 0\.\.2, got 3"),
         (lambda: topk_accuracy(SCORES, np.zeros(4, int), 4), "k must be between 1 and the 3 classes"),
         (lambda: topk_accuracy(SCORES, np.zeros(3, int), 1), r"got \(4, 3\) and \(3,\)"),
-        (lambda: mean_class_accuracy(SCORES * np.nan, np.zeros(4, int)), "row 0 is not"),
+        (lambda: mean_class_accuracy(SCORES * np.nan, np.zeros(4, int)), "row 0 are not"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(call, sentence):

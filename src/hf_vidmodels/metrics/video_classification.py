@@ -1,7 +1,7 @@
 """Accuracies of video classification when every video was seen in several views: top-k and mean over classes.
 
-The official evaluators of SlowFast (sum of the views' probabilities, percentages) and MMAction2 (their mean, fractions)
-give the same numbers; here accuracies are fractions in [0, 1].
+The official evaluators of SlowFast (sum of the views' probabilities, percentages) and MMAction2 (their mean,
+fractions) give the same numbers; here accuracies are fractions in [0, 1].
 """
 
 from collections.abc import Hashable, Sequence
@@ -140,7 +140,8 @@ def _check(scores: np.ndarray, labels: np.ndarray) -> None:
     if not len(scores):
         raise ValueError("there is no video to score: scores are empty")
     if not np.isfinite(scores).all():
-        raise ValueError(f"scores must be finite numbers, but row {int(np.argwhere(~np.isfinite(scores))[0, 0])} is not")
+        row = int(np.argwhere(~np.isfinite(scores))[0, 0])
+        raise ValueError(f"scores must be finite numbers, but those of row {row} are not")
     outside = labels[(labels < 0) | (labels >= scores.shape[1])]
     if outside.size:
         raise ValueError(f"labels must be class ids 0..{scores.shape[1] - 1}, got {int(outside[0])}")

@@ -116,7 +116,8 @@ def draw_crop(
         generator: of the draws.
 
     Returns:
-        (top, left, height, width); after `MAX_TRIES` draws that do not fit the largest middle crop of an allowed shape.
+        (top, left, height, width); after `MAX_TRIES` draws that do not fit, the largest middle crop of an allowed
+        shape.
     """
     for _ in range(MAX_TRIES):
         area = height * width * generator.uniform(*scale)
