@@ -7,6 +7,12 @@ mAP of every step, the segments (ActivityNet results form) and a sheet of timeli
         --output_dir evaluation
 
 A corpus of videos without features is scored too when the checkpoint carries its feature extractor.
+
+For video classification: accuracies over all views of each video, hard and soft selection, GFLOPs and clips a second,
+and film strips of what a selecting network kept:
+    python scripts/evaluate.py --model runs/stts --corpus embedded/clips --output_dir evaluation
+    python scripts/evaluate.py --model org/stts-mvit --corpus kinetics400 --data_dir kinetics --split val \
+        --num_views 10 --output_dir evaluation
 """
 
 import argparse
@@ -19,14 +25,19 @@ from transformers.utils import logging
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
 from hf_vidmodels.commands.evaluate_segments import score_segments
+from hf_vidmodels.commands.evaluate_video_classes import score_video_classes
 from hf_vidmodels.commands.model_tasks import refuse_options_of_other_tasks, runnable_task
 from hf_vidmodels.training.run_files import format_tables, results_record
 from hf_vidmodels.visualization.timelines import save_figure
 
 # What scores a model, by its task: (model, command line) -> Evaluation.
-TASKS = {"temporal-action-localization": score_segments}
+TASKS = {"temporal-action-localization": score_segments, "video-classification": score_video_classes}
 # Options that not every task takes.
-TASKS_OF_OPTION = {"feature_processes": ("temporal-action-localization",)}
+TASKS_OF_OPTION = {
+    "feature_processes": ("temporal-action-localization",),
+    "num_views": ("video-classification",),
+    "num_crops": ("video-classification",),
+}
 
 
 def main() -> None:
@@ -55,8 +66,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data_dir", help="folder of the corpus's files, for published corpora")
     parser.add_argument("--split", default="test", help="split to score (default: test)")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the results, made when missing")
-    parser.add_argument("--batch_size", type=int, default=8, help="examples in one forward pass (default: 8)")
+    parser.add_argument("--batch_size", type=int, default=8, help="examples or clips in one forward pass (default: 8)")
     parser.add_argument("--feature_processes", type=int, help="processes that make features (default: 1)")
+    parser.add_argument("--num_views", type=int, help="views of each video in time (default: the model's protocol)")
+    parser.add_argument("--num_crops", type=int, help="crops of each view, 1 or 3 (default: the model's protocol)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     return parser.parse_args()
 

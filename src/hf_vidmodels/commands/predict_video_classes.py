@@ -96,17 +96,10 @@ def _classify(
     metadata = inputs["video_metadata"][0]
     indices = np.atleast_2d(metadata.frames_indices)[middle // num_crops]
     return found, {
-        "frames": _visible(views[middle], processor),
+        "frames": processor.to_pictures(views[middle]),
         "regions": kept_regions(output, model.config)[middle] if output.get("temporal_indices") is not None else None,
         "times": None if metadata.fps is None else indices / metadata.fps,
     }
-
-
-def _visible(pixel_values: torch.Tensor, processor: VideoViewsProcessor) -> np.ndarray:
-    """Turn normalised frames (T, 3, H, W) back into uint8 pictures (T, H, W, 3)."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
-    pictures = (pixel_values * std + mean).clamp(0, 1) * 255
-    return pictures.round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def _draw(

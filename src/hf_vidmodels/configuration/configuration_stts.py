@@ -448,6 +448,28 @@ _TINY_MVIT = {
     "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
 }
+# For the embedded corpora: learned from scratch in minutes on a CPU.
+_EMBEDDED_MVIT = {
+    "image_size": 64,
+    "patch_size": (2, 8, 8),
+    "patch_stride": (2, 8, 8),
+    "patch_padding": (0, 0, 0),
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "dim_mul": ((2, 2.0),),
+    "head_mul": ((2, 2.0),),
+    "pool_q_stride": ((2, 1, 2, 2),),
+    "pool_kv_stride_adaptive": (1, 1, 1),
+    "pool_kv_kernel": {0: (1, 1, 1), 1: (1, 1, 1), 2: (1, 1, 1), 3: (1, 1, 1)},
+    "temporal_keep_ratios": (0.5,),
+    "spatial_select_layers": (1,),
+    "spatial_keep_ratios": (0.57,),
+    "num_noise_samples": 100,
+    "initializer_range": 0.15,
+    "drop_path_rate": 0.0,
+    "classifier_dropout": 0.0,
+}
 _TINY_SWIN = {
     "num_frames": 8,
     "image_size": 32,
@@ -486,6 +508,7 @@ SttsConfig.presets = {
     "video-swin-b-32x2-t0.5": _swin_preset(0.5625),
     "video-swin-b-32x2-t0.4": _swin_preset(0.375),
     "video-swin-b-32x2-k8": _swin_preset(0.5),
+    "embedded-mvit": _EMBEDDED_MVIT,
     "tiny-mvit": _TINY_MVIT,
     "tiny-video-swin": {"backbone_type": "video_swin", **_TINY_SWIN},
 }

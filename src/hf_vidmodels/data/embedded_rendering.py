@@ -43,7 +43,7 @@ def iterate_rendered(scene: Scene) -> Iterator[np.ndarray]:
             touched = np.flatnonzero(alpha)
             where = (row_starts[:, :, None] + columns[:, None, :]).ravel()[touched]
             alpha = alpha.ravel()[touched, None]
-            colour = (sprite.colour * light[:, None] // FULL).astype(np.int32)[touched // side**2]
+            colour = (_shown_colour(sprite, frames) * light[:, None] // FULL).astype(np.int32)[touched // side**2]
             below = pixels[where].astype(np.int32)
             pixels[where] = below + ((colour - below) * alpha >> 8)
         yield np.ascontiguousarray(canvas[:, inside, inside])
@@ -105,6 +105,13 @@ def _draw_background(background: Background, texture: np.ndarray, frames: np.nda
     shade = texture[rows[:, :, None], columns[:, None, :]]
     pixels = np.take_along_axis(packed, shade.reshape(len(frames), -1), axis=1)
     return pixels.view(np.uint8).reshape(len(frames), size, size, 4)[..., :3]
+
+
+def _shown_colour(sprite: Sprite, frames: np.ndarray) -> np.ndarray:
+    if sprite.glow is None:
+        return sprite.colour
+    glow = sprite.glow[frames, None]
+    return (sprite.colour * (FULL - glow) + sprite.glow_colour * glow) // FULL
 
 
 def _make_coverage(sprite: Sprite) -> np.ndarray:

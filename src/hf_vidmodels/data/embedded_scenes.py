@@ -27,6 +27,8 @@ class Sprite:
         columns: first and last column (exclusive).
         colour: (3,) int64 RGB, 0 to 255.
         poses: where it is.
+        glow: (T,) int64, how much of its own colour gives way to `glow_colour`, 0 to 256; none when `None`.
+        glow_colour: (3,) int64 RGB, 0 to 255.
     """
 
     sample: int
@@ -35,6 +37,8 @@ class Sprite:
     columns: tuple[int, int]
     colour: np.ndarray
     poses: Poses
+    glow: np.ndarray | None = None
+    glow_colour: np.ndarray | None = None
 
 
 @dataclass

@@ -176,6 +176,19 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         boxes = torch.tensor([(x, y, x + w, y + h) for y, x, h, w in _crops(*resized, settings)], dtype=torch.float32)
         return boxes * torch.tensor([width / resized[1], height / resized[0]]).repeat(2)
 
+    def to_pictures(self, pixel_values: torch.Tensor) -> np.ndarray:
+        """Turn normalised frames back into pictures that people can look at.
+
+        Args:
+            pixel_values: (..., 3, H, W).
+
+        Returns:
+            uint8 (..., H, W, 3).
+        """
+        mean, std = (pixel_values.new_tensor(values)[:, None, None] for values in (self.image_mean, self.image_std))
+        pictures = (pixel_values * std + mean).clamp(0, 1) * 255
+        return pictures.round().byte().movedim(-3, -1).cpu().numpy()
+
     def post_process_video_classification(
         self,
         outputs: Any,

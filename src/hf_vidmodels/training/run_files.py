@@ -58,6 +58,7 @@ _WRITTEN_BY_RUNS = (
     "run.json",
     "metrics.json",
     "predictions.json",
+    "unreadable_videos.txt",
     "config.json",
     "model.safetensors",
     "model.safetensors.index.json",

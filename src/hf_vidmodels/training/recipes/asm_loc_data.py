@@ -15,14 +15,12 @@ from ...data.feature_extraction import SnippetFeatureExtractor
 from ...data.feature_files import feature_file
 from ...data.feature_folders import SETTINGS_FILE
 from ...data.video_table import VideoTable
+from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
-
     from .recipe_asm_loc import AsmLocArguments
 
 TASK = "temporal-action-localization"
-TRAIN_SPLIT = "train"
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,7 @@ def load_asm_loc_data(args: "AsmLocArguments", device: torch.device, show_progre
         OSError: see `load_corpus`.
     """
     corpus = load_corpus(args.dataset_name, data_dir=args.data_dir, task=TASK)
-    if TRAIN_SPLIT not in corpus:
-        raise ValueError(f"corpus {args.dataset_name!r} has no split 'train', it has {', '.join(corpus)}")
+    eval_split = choose_eval_split(args, corpus)
     extractor = None
     if "features" not in corpus[TRAIN_SPLIT].column_names:
         extractor = _make_extractor(args, device)
@@ -70,7 +67,6 @@ def load_asm_loc_data(args: "AsmLocArguments", device: torch.device, show_progre
             f"corpus {args.dataset_name!r} has features, so feature_extractor {args.feature_extractor!r} has nothing "
             "to do: leave it out (--feature_extractor none)"
         )
-    eval_split = _choose_eval_split(args, corpus)
     used = {name: corpus[name] for name in (TRAIN_SPLIT, eval_split) if name is not None}
     _refuse_bad_features(used)
     train = VideoTable.from_corpus(used[TRAIN_SPLIT])
@@ -114,18 +110,6 @@ def _make_extractor(args: "AsmLocArguments", device: torch.device) -> SnippetFea
         )
     settings = json.loads(feature_settings_file(args.feature_extractor).read_text(encoding="utf-8"))
     return SnippetFeatureExtractor.from_dict(settings, device=device)
-
-
-def _choose_eval_split(args: "AsmLocArguments", corpus: "DatasetDict") -> str | None:
-    others = [name for name in corpus if name != TRAIN_SPLIT]
-    if args.eval_split is not None and args.eval_split not in corpus:
-        raise ValueError(f"eval_split {args.eval_split!r} is no split of the corpus, it has {', '.join(corpus)}")
-    if args.eval_split is None and not others and args.eval_strategy != "no":
-        raise ValueError(
-            f"corpus {args.dataset_name!r} has only the split 'train': add one to evaluate on, or train with "
-            "--eval_strategy no"
-        )
-    return args.eval_split or (others[0] if others else None)
 
 
 def _refuse_bad_features(splits: "dict[str, Any]") -> None:

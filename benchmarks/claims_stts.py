@@ -1,0 +1,139 @@
+"""Does it pay to learn which tokens to keep? The claim of STTS on the embedded clips.
+
+For every seed a full network is trained (recipe stts/embedded, its first stage), and from it, with one and the same
+budget of epochs and rates, four networks: without selection, and with half of the frames and 36 of 64 tokens in each
+of them chosen by learned scorers, at random or uniformly. All through scripts/train.py, scored on held-out clips.
+
+Printed are top-1 accuracies of every seed and their means, and the multiply-adds of a clip. The claim: at no more than
+0.65 of the full network's, learned selection loses at most 1.5 points, and beats random and uniform selection by at
+least 3 points each. Exit status 1 when it does not hold.
+
+    python benchmarks/claims_stts.py                       # 3 seeds: 15 runs, about ten minutes on two cores
+    python benchmarks/claims_stts.py --json claims.json
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from hf_vidmodels.atomic_io import write_json
+from hf_vidmodels.data.embedded import make_embedded_corpus
+from hf_vidmodels.training.recipe_files import find_recipe, read_recipe
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RECIPE = "stts/embedded"
+MODES = ("none", "learned", "random", "uniform")
+GREATEST_COST = 0.65
+GREATEST_LOSS, LEAST_GAIN = 0.015, 0.03
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    make_embedded_corpus("clips")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
+        bases = {seed: pool.submit(train_full, Path(folder) / f"full-{seed}", seed) for seed in arguments.seeds}
+        jobs = {
+            (mode, seed): pool.submit(train_from, base, Path(folder) / f"{mode}-{seed}", seed, mode)
+            for seed, base in bases.items()
+            for mode in MODES
+        }
+        results = {key: job.result() for key, job in tqdm(jobs.items(), unit="run")}
+    accuracies = {mode: np.array([results[mode, seed]["top1"] for seed in arguments.seeds]) for mode in MODES}
+    costs = {mode: results[mode, arguments.seeds[0]]["gflops"] for mode in MODES}
+    soft = np.array([results["learned", seed]["soft"] for seed in arguments.seeds])
+    print_table(accuracies, costs, soft, arguments.seeds)
+    if arguments.json is not None:
+        top1 = {mode: values.tolist() for mode, values in accuracies.items()}
+        content = {"seeds": arguments.seeds, "top1": top1, "soft_top1": soft.tolist(), "gflops": costs}
+        write_json(arguments.json, content)
+    sys.exit(0 if claim_holds(accuracies, costs) else 1)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    return parser.parse_args()
+
+
+def train_full(output_dir: Path, seed: int) -> Path:
+    """Train the full network as the recipe's first stage does; give its folder."""
+    epochs = recipe_epochs()[0]
+    options = ["--selection_mode", "none", "--lr_scheduler_type", "cosine", "--eval_strategy", "no"]
+    return run(output_dir, seed, epochs, options)
+
+
+def train_from(base: Future[Path], output_dir: Path, seed: int, mode: str) -> dict[str, float]:
+    """Train a network on from the full one as the recipe's second stage does; give its accuracies and cost."""
+    options = ["--selection_mode", mode, "--model_name_or_path", str(base.result()), "--warmup_ratio", "0"]
+    run(output_dir, seed, recipe_epochs()[1], options)
+    content = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
+    metrics = content["metrics"]
+    cost = dict(content["tables"][0]["rows"])["GFLOPs a view, measured"]
+    soft = metrics.get("soft_top1_accuracy", metrics["top1_accuracy"])
+    return {"top1": metrics["top1_accuracy"], "soft": soft, "gflops": cost}
+
+
+def recipe_epochs() -> tuple[int, int]:
+    """Give the epochs of both stages."""
+    _, fields = read_recipe(find_recipe(RECIPE))
+    return fields["num_full_epochs"], fields["num_train_epochs"] - fields["num_full_epochs"]
+
+
+def run(output_dir: Path, seed: int, epochs: int, options: list[str]) -> Path:
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--recipe", RECIPE, "--seed", str(seed)]
+    command += ["--output_dir", str(output_dir), "--num_full_epochs", "0", "--num_train_epochs", str(epochs)]
+    command += ["--disable_tqdm", "true", "--save_strategy", "no", *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return output_dir
+
+
+def print_table(
+    accuracies: dict[str, np.ndarray], costs: dict[str, float], soft: np.ndarray, seeds: list[int]
+) -> None:
+    """Print means over seeds and every seed's value."""
+    print(f"\ntop-1 in points, mean of {len(seeds)} seeds ({', '.join(map(str, seeds))})")
+    print(f"{'selection':12}{'GFLOPs':>9}{'of full':>9}{'top-1':>8}   by seed")
+    for mode, values in accuracies.items():
+        by_seed = " ".join(f"{100 * value:.1f}" for value in values)
+        share = costs[mode] / costs["none"]
+        print(f"{mode:12}{costs[mode]:9.4f}{share:9.3f}{100 * values.mean():8.1f}   {by_seed}")
+    print(f"learned, mixing softly as in training: {100 * soft.mean():.1f}")
+
+
+def claim_holds(accuracies: dict[str, np.ndarray], costs: dict[str, float]) -> bool:
+    """Print each part of the claim with what was measured, and say whether all hold."""
+    means = {mode: float(values.mean()) for mode, values in accuracies.items()}
+    share, loss = costs["learned"] / costs["none"], means["none"] - means["learned"]
+    parts = [
+        (share <= GREATEST_COST, f"multiply-adds {share:.3f} of the full network's, claimed {GREATEST_COST} or less"),
+        (
+            loss <= GREATEST_LOSS,
+            f"{100 * loss:+.1f} points lost against no selection, claimed {100 * GREATEST_LOSS} or less",
+        ),
+    ]
+    for mode in ("random", "uniform"):
+        gain = means["learned"] - means[mode]
+        sentence = f"{100 * gain:+.1f} points above {mode} selection, claimed {100 * LEAST_GAIN:+.0f} or more"
+        parts.append((gain >= LEAST_GAIN, sentence))
+    print()
+    for holds, sentence in parts:
+        print(f"{'holds' if holds else 'FAILS'}: {sentence}")
+    return all(holds for holds, _ in parts)
+
+
+if __name__ == "__main__":
+    main()

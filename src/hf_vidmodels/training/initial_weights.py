@@ -1,0 +1,75 @@
+"""Starting a training from the weights of a finished model."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from transformers import AutoConfig, PreTrainedModel
+
+from ..data.content_checks import name_some
+
+
+@dataclass(frozen=True)
+class TakenWeights:
+    """What came of it.
+
+    Attributes:
+        source: folder or Hub id.
+        taken: number of tensors that were taken over.
+        new: tensors that start afresh.
+        unused: tensors of the source that the model has no place for.
+    """
+
+    source: str
+    taken: int
+    new: list[str]
+    unused: list[str]
+
+    def sentence(self) -> str:
+        """Say it for the terminal."""
+        sentence = f"Took {self.taken} tensors from {self.source}"
+        for names, verb in ((self.new, "start afresh"), (self.unused, "are left out")):
+            if names:
+                sentence += f"; {len(names)} {verb} ({name_some(names)})"
+        return sentence + "."
+
+
+def take_weights(model: PreTrainedModel, source: str, optional: Collection[str]) -> TakenWeights:
+    """Copy the weights of a saved model of the same method into a new model.
+
+    Everything must have its counterpart, apart from the modules named in `optional`. The classifier is taken over only
+    by a model of the same classes in the same order.
+
+    Args:
+        model: the new model.
+        source: folder or Hub id of the saved one.
+        optional: first parts of the names of weights that one of both models may lack, such as `"temporal_selectors"`.
+
+    Raises:
+        ValueError: the source is of another method, or its weights do not fit; names those.
+        OSError: there is no such model.
+    """
+    config = AutoConfig.from_pretrained(source)
+    if config.model_type != model.config.model_type:
+        raise ValueError(
+            f"model_name_or_path {source} is a {config.model_type} model, but a {model.config.model_type} model is "
+            "trained"
+        )
+    theirs = type(model).from_pretrained(source).state_dict()
+    ours = model.state_dict()
+    if config.id2label != model.config.id2label:
+        optional = {*optional, "classifier"}
+        theirs = {name: value for name, value in theirs.items() if _module_of(name) != "classifier"}
+    fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    new, unused = sorted(set(ours) - set(fitting)), sorted(set(theirs) - set(fitting))
+    wrong = [name for name in (*new, *unused) if _module_of(name) not in optional]
+    if wrong:
+        raise ValueError(
+            f"the weights of {source} do not fit the model: {name_some(sorted(set(wrong)))} are missing, too many or "
+            "of another shape; start from a model with the same backbone settings"
+        )
+    model.load_state_dict(fitting, strict=False)
+    return TakenWeights(source, len(fitting), new, unused)
+
+
+def _module_of(name: str) -> str:
+    return name.split(".", 1)[0]
