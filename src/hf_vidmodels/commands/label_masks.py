@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -52,7 +53,8 @@ def label_masks(arguments: argparse.Namespace) -> None:
             or pictures could not be read; the masks of the others then stay in the journal.
         OSError: something cannot be written.
     """
-    state = PartialState(cpu=arguments.device == "cpu", timeout=WAIT_FOR_MAIN_PROCESS)
+    on_cpu = arguments.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = PartialState(cpu=on_cpu, timeout=WAIT_FOR_MAIN_PROCESS)
     check_processes(state.num_processes)
     check_arguments(arguments)
     device = torch.device(arguments.device or state.device)
