@@ -6,7 +6,9 @@ mAP of every step, the segments (ActivityNet results form) and a sheet of timeli
     python scripts/evaluate.py --model org/asm-loc-thumos --corpus thumos14 --data_dir thumos --split test \
         --output_dir evaluation
 
-A corpus of videos without features is scored too when the checkpoint carries its feature extractor.
+A corpus of videos without features is scored too when the checkpoint carries its feature extractor. For mask labelling
+it is the mean IoU and COCO's AP of masks made from the true boxes:
+    python scripts/evaluate.py --model runs/mal --corpus embedded/boxes --output_dir evaluation
 """
 
 import argparse
@@ -18,13 +20,14 @@ from transformers.utils import logging
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
+from hf_vidmodels.commands.evaluate_masks import score_masks
 from hf_vidmodels.commands.evaluate_segments import score_segments
 from hf_vidmodels.commands.model_tasks import refuse_options_of_other_tasks, runnable_task
 from hf_vidmodels.training.run_files import format_tables, results_record
 from hf_vidmodels.visualization.timelines import save_figure
 
 # What scores a model, by its task: (model, command line) -> Evaluation.
-TASKS = {"temporal-action-localization": score_segments}
+TASKS = {"temporal-action-localization": score_segments, "mask-labeling": score_masks}
 # Options that not every task takes.
 TASKS_OF_OPTION = {"feature_processes": ("temporal-action-localization",)}
 
