@@ -13,6 +13,9 @@ and film strips of what a selecting network kept:
     python scripts/evaluate.py --model runs/stts --corpus embedded/clips --output_dir evaluation
     python scripts/evaluate.py --model org/stts-mvit --corpus kinetics400 --data_dir kinetics --split val \
         --num_views 10 --output_dir evaluation
+
+For mask labelling: the mean IoU and COCO's AP of masks made from the true boxes:
+    python scripts/evaluate.py --model runs/mal --corpus embedded/boxes --output_dir evaluation
 """
 
 import argparse
@@ -24,6 +27,7 @@ from transformers.utils import logging
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
+from hf_vidmodels.commands.evaluate_masks import score_masks
 from hf_vidmodels.commands.evaluate_segments import score_segments
 from hf_vidmodels.commands.evaluate_video_classes import score_video_classes
 from hf_vidmodels.commands.model_tasks import refuse_options_of_other_tasks, runnable_task
@@ -31,7 +35,11 @@ from hf_vidmodels.training.run_files import format_tables, results_record
 from hf_vidmodels.visualization.timelines import save_figure
 
 # What scores a model, by its task: (model, command line) -> Evaluation.
-TASKS = {"temporal-action-localization": score_segments, "video-classification": score_video_classes}
+TASKS = {
+    "temporal-action-localization": score_segments,
+    "video-classification": score_video_classes,
+    "mask-labeling": score_masks,
+}
 # Options that not every task takes.
 TASKS_OF_OPTION = {
     "feature_processes": ("temporal-action-localization",),

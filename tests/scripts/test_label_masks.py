@@ -189,7 +189,7 @@ def test_killed_runs_of_any_number_of_processes_end_in_the_same_bytes(whole, mod
     output = tmp_path / "out" / "masks.json"
     journal = tmp_path / "out" / "masks.json.journal"
     words = ["--model", model, "--annotations", corpus[0], "--images", corpus[1], "--output", output]
-    command = [str(tmp_path / "slow.py"), str(SCRIPTS / "label_masks.py"), *map(str, words), "--device", "cpu"]
+    command = [str(tmp_path / "slow.py"), str(SCRIPTS / "label_masks.py"), *map(str, words)]
     rng = random.Random(0)
     first = killed([sys.executable, *command, "--batch_size", "1"], journal, rng)
     second = killed([*TWO_PROCESSES, *command, "--batch_size", "1"], journal, rng)
@@ -317,6 +317,8 @@ def test_true_masks_in_the_annotation_file_score_the_masks(model, corpus, tmp_pa
     metrics = json.loads((tmp_path / "masks.report.json").read_text())["metrics"]
     assert done.status == 0 and 0 < metrics["mIoU"] < 1 and 0 <= metrics["AP"] <= metrics["AP50"] < 1
     assert f"{metrics['mIoU']:.4f}" in done.stdout
+    again = label(model, *corpus, tmp_path / "masks.json", "--evaluate")
+    assert "is there already" in again.stdout and f"{metrics['mIoU']:.4f}" in again.stdout
     annotations = json.loads(corpus[0].read_text())
     found = [
         {**{key: item[key] for key in ("image_id", "category_id", "bbox")}, "score": 1 / number}

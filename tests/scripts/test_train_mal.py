@@ -78,6 +78,11 @@ def test_two_processes_train_and_the_run_labels_a_file(corpus, tmp_path):
     assert 0 < results["metrics"]["mIoU"] < 1
     assert (run / "README.md").is_file()
 
+    alone = run_here("evaluate.py", "--model", run, "--corpus", corpus, "--output_dir", tmp_path / "alone")
+    assert alone.status == 0, alone.stderr
+    assert "filled box" in alone.stdout
+    assert json.loads((tmp_path / "alone" / "metrics.json").read_text())["metrics"] == results["metrics"]
+
     labelled = run_here(
         *("label_masks.py", "--model", run, "--annotations", corpus / "instances_test.json"),
         *("--images", corpus / "images" / "test", "--output", tmp_path / "masks.json"),

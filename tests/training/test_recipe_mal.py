@@ -243,7 +243,7 @@ def test_without_true_masks_a_run_needs_no_evaluation(corpus, train):
         features = dataset.features
         blind[name] = dataset.remove_columns("objects").add_column("objects", rows, feature=features["objects"])
     corpus.update(blind)
-    with pytest.raises(ValueError, match="split 'test' has no true masks .* or eval_strategy no"):
+    with pytest.raises(ValueError, match="split 'test' has no true masks .* eval_strategy no"):
         train("refused", max_steps=1)
     folder = train("blind", max_steps=1, eval_strategy="no")
     assert not (folder / "metrics.json").exists()

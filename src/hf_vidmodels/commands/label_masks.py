@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -52,7 +53,8 @@ def label_masks(arguments: argparse.Namespace) -> None:
             or pictures could not be read; the masks of the others then stay in the journal.
         OSError: something cannot be written.
     """
-    state = PartialState(cpu=arguments.device == "cpu", timeout=WAIT_FOR_MAIN_PROCESS)
+    on_cpu = arguments.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = PartialState(cpu=on_cpu, timeout=WAIT_FOR_MAIN_PROCESS)
     check_processes(state.num_processes)
     check_arguments(arguments)
     device = torch.device(arguments.device or state.device)
@@ -72,6 +74,8 @@ def label_masks(arguments: argparse.Namespace) -> None:
         state.wait_for_everyone()
         if finished:
             state.print(f"{arguments.output} is there already, with these settings")
+            if arguments.evaluate and state.is_main_process:
+                print_table(("", "number"), metric_rows(measure(arguments)))
             return
         plan = plan_of(arguments, labeler)
         if state.is_main_process:
@@ -277,11 +281,18 @@ def print_summary(
         rows.append(("mask area", f"{labelled.mask_pixels / labelled.box_pixels:.1%}", "of the boxes"))
     if speed == speed:
         rows.append(("speed", f"{speed:.1f}", "masks per second"))
-    for name, value in metrics.items():
-        shown = value if isinstance(value, dict) else {"": value}
-        rows += [(f"{name} {key}".strip(), "none" if x is None else f"{x:.4f}", "") for key, x in shown.items()]
+    rows += [(*cells, "") for cells in metric_rows(metrics)]
     print()
     print_table(("", "number", ""), rows)
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Give the lines of the printed table for metrics, which may be grouped by kind of IoU."""
+    rows = []
+    for name, value in metrics.items():
+        shown = value if isinstance(value, dict) else {"": value}
+        rows += [(f"{name} {key}".strip(), "none" if x is None else f"{x:.4f}") for key, x in shown.items()]
+    return rows
 
 
 def journal_folder(output: Path) -> Path:

@@ -50,7 +50,7 @@ def load_corpus(
     """Load a corpus with the columns of its task and check it.
 
     Args:
-        name_or_path: an embedded corpus (`embedded/untrimmed`), a published one (`thumos14`, `activitynet`), a folder
+        name_or_path: an embedded corpus (`embedded/untrimmed`), a published one (`thumos14`, `coco`, ...), a folder
             or table of one's own, or the id of a data set on the Hub (`owner/name`).
         data_dir: folder of a published corpus; of an own table, folder of its media files; of an embedded corpus,
             folder to make it in.

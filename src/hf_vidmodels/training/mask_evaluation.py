@@ -67,8 +67,8 @@ def require_true_masks(dataset: "Dataset", split: str) -> None:
     has_field = "segmentation" in dataset.features["objects"].feature
     if not has_field or not any(one["segmentation"] for row in dataset["objects"] for one in row):
         raise ValueError(
-            f"split {split!r} has no true masks (objects.segmentation) to compare with; choose another eval_split, or "
-            "eval_strategy no"
+            f"split {split!r} has no true masks (objects.segmentation) to compare with; choose another split, or "
+            "train with eval_strategy no"
         )
 
 
