@@ -27,7 +27,13 @@ def main() -> None:
     arguments = _parse()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        corpus = read_corpus(arguments.corpus, arguments.data_dir, arguments.task)
+        corpus = read_corpus(
+            arguments.corpus,
+            arguments.data_dir,
+            arguments.task,
+            media_dir=arguments.media_dir,
+            skip_missing_files=arguments.skip_missing_files,
+        )
     problems = [Problem("warning", str(warning.message)) for warning in caught if warning.category is UserWarning]
     print(f"{arguments.corpus}: {corpus.task}\n")
     if wrong_columns := find_column_problems(corpus.splits, corpus.task):
@@ -51,6 +57,10 @@ def _parse() -> argparse.Namespace:
         help="embedded/NAME, thumos14, activitynet, a folder or table of your own, or a Hub data set owner/name",
     )
     parser.add_argument("--data_dir", help="folder of a published corpus, or of the media files of an own table")
+    parser.add_argument("--media_dir", help="folder of the videos of a published list, where that is not data_dir")
+    parser.add_argument(
+        "--skip_missing_files", action="store_true", help="leave out videos of a published list that are not there"
+    )
     parser.add_argument("--task", help=f"default: told from the columns; one of {', '.join(TASKS)}")
     parser.add_argument(
         "--feature_size", type=int, help="width that snippet features must have; default: that of the first video"

@@ -45,6 +45,8 @@ TASKS_OF_OPTION = {
     "feature_processes": ("temporal-action-localization",),
     "num_views": ("video-classification",),
     "num_crops": ("video-classification",),
+    "media_dir": ("video-classification",),
+    "skip_missing_files": ("video-classification",),
 }
 
 
@@ -72,6 +74,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="folder of a finished run, or Hub id")
     parser.add_argument("--corpus", required=True, help="as dataset_name of scripts/train.py")
     parser.add_argument("--data_dir", help="folder of the corpus's files, for published corpora")
+    parser.add_argument("--media_dir", help="folder of the videos of a published list, where that is not data_dir")
+    parser.add_argument(
+        "--skip_missing_files", action="store_true", help="leave out videos of a published list that are not there"
+    )
     parser.add_argument("--split", default="test", help="split to score (default: test)")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the results, made when missing")
     parser.add_argument("--batch_size", type=int, default=8, help="examples or clips in one forward pass (default: 8)")

@@ -17,7 +17,7 @@ def load_scored_corpus(
     """Load the corpus of the command line and check that it fits.
 
     Args:
-        arguments: `corpus`, `data_dir` and `split`.
+        arguments: `corpus`, `data_dir`, `media_dir`, `skip_missing_files` and `split`.
         task: a key of `contracts.TASKS`.
         label_column: the column whose type holds the class names.
         id2label: class names of the model by id; None for a model that knows no classes.
@@ -25,7 +25,13 @@ def load_scored_corpus(
     Raises:
         ValueError: the split is missing, or model and corpus do not number the same classes in the same way.
     """
-    corpus = load_corpus(arguments.corpus, data_dir=arguments.data_dir, task=task)
+    corpus = load_corpus(
+        arguments.corpus,
+        data_dir=arguments.data_dir,
+        task=task,
+        media_dir=arguments.media_dir,
+        skip_missing_files=arguments.skip_missing_files,
+    )
     if arguments.split not in corpus:
         raise ValueError(f"{arguments.corpus} has no split {arguments.split!r}, it has {', '.join(corpus)}")
     if id2label is not None:
