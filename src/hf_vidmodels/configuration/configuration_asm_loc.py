@@ -6,9 +6,7 @@ All numbers are those of the official code at commit 4acb3c86c5ec; the defaults 
 
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
-
-from .configuration_base import VidModelsConfig
+from .configuration_base import VidModelsConfig, strict_config
 
 
 def _threshold_range(first: float, step: float, count: int) -> list[float]:
@@ -51,7 +49,7 @@ ACTIVITYNET_TIOU_THRESHOLDS = _threshold_range(0.5, (0.5 + 0.05) - 0.5, 10)
 STAGE_FIELDS = ("source", "thresholds", "cas_weight", "attention_weight", "outer_ratio", "class_score_weight")
 
 
-@strict
+@strict_config
 class AsmLocConfig(VidModelsConfig):
     """Settings of the whole cascade: its networks, losses, proposals, sampling and post-processing.
 
@@ -101,8 +99,8 @@ class AsmLocConfig(VidModelsConfig):
             made elsewhere.
 
     Raises:
-        huggingface_hub.errors.StrictDataclassError: from construction, for a field of another type or fields that
-            contradict each other.
+        ValueError: from construction, for fields that contradict each other.
+        huggingface_hub.errors.StrictDataclassError: from construction, for a field of another type.
     """
 
     model_type = "asm_loc"

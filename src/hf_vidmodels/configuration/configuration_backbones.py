@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
-
-from .configuration_base import VidModelsConfig
+from .configuration_base import VidModelsConfig, strict_config
 
 Grid = tuple[int, int, int]
 
@@ -59,7 +57,7 @@ class MvitBlockPlan:
         return grid if self.query_pooling is None else self.query_pooling.output_grid(grid)
 
 
-@strict
+@strict_config
 class MvitConfig(VidModelsConfig):
     """An MViT without classifier; the defaults are MViT-B 16x4.
 
@@ -238,19 +236,19 @@ class MvitConfig(VidModelsConfig):
             check_triple(f"pool_kv_kernel of block {block}", kernel)
             if not 0 <= block < depth:
                 raise ValueError(f"pool_kv_kernel names block {block}, but the blocks are 0..{depth - 1}")
-        for block, plan in enumerate(self.block_plans()):
-            if plan.width % plan.num_heads:
-                raise ValueError(
-                    f"block {block} has width {plan.width}, which its {plan.num_heads} heads do not divide; change "
-                    "hidden_size, num_attention_heads, dim_mul or head_mul"
-                )
+        first = self.block_plans()[0]
+        if first.width != self.hidden_size or first.width % first.num_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of the {first.num_heads} heads of block 0, and "
+                "dim_mul must not change it before that block"
+            )
 
     def validate_rates(self) -> None:
         """Refuse rates outside [0, 1)."""
         check_rates(self)
 
 
-@strict
+@strict_config
 class VideoSwinConfig(VidModelsConfig):
     """A Video Swin transformer without classifier; the defaults are Swin-B with 32 frames.
 

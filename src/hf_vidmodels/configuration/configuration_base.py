@@ -1,16 +1,20 @@
 """What all configurations share: presets, a warning for unknown keys, and safe sharing of package classes.
 
-Rules of transformers 5 that this builds on: a configuration is a strict dataclass (`@strict` on each subclass), every
-`validate_*` method runs after construction, and keys that are no field become attributes without a word.
+Rules of transformers 5 that this builds on: a configuration is a strict dataclass (`@strict_config` on each subclass),
+every `validate_*` method runs after construction, and keys that are no field become attributes without a word.
 """
 
 import copy
 import difflib
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
 from typing import Any, ClassVar
 
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
@@ -96,3 +100,24 @@ class VidModelsConfig(PreTrainedConfig):
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             logger.warning("%s has no field %r, it is kept but has no effect%s", type(self).__name__, key, hint)
+
+
+def strict_config(config_class: type[VidModelsConfig]) -> type[VidModelsConfig]:
+    """Make a configuration a strict dataclass whose `validate_*` methods are heard as they speak.
+
+    huggingface_hub wraps what they raise into an error of its own that is no ValueError and names the method first.
+    """
+    config_class = strict(config_class)
+    config_class.__init__ = _raising_causes(config_class.__init__)
+    return config_class
+
+
+def _raising_causes(construct: Callable[..., None]) -> Callable[..., None]:
+    @wraps(construct)
+    def construct_plainly(self: VidModelsConfig, *args: Any, **kwargs: Any) -> None:
+        try:
+            construct(self, *args, **kwargs)
+        except StrictDataclassClassValidationError as error:
+            raise error.__cause__ from None
+
+    return construct_plainly

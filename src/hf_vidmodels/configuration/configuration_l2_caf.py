@@ -8,10 +8,9 @@ wrapped, which of its feature maps is filtered, what the filter is asked for and
 
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from .configuration_base import VidModelsConfig
+from .configuration_base import VidModelsConfig, strict_config
 
 TASKS = ("classification", "retrieval", "video_retrieval")
 OBJECTIVES = ("class_oblivious", "class_specific", "centered")
@@ -25,7 +24,7 @@ BOX_METHODS = ("threshold", "fixed", "dt_box")
 RELEASE_DEFAULTS = {"adam": (0.0, "normal"), "sgd": (1e-5, "ones")}
 
 
-@strict
+@strict_config
 class L2CafConfig(VidModelsConfig):
     """Which network is explained, at which layer, with which filter, objective and solver.
 

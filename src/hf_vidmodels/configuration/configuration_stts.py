@@ -5,14 +5,15 @@ Numbers are those of the official code at commit 6ae3404. The fields are flat: t
 the names that `MvitConfig` and `VideoSwinConfig` have for them.
 """
 
+import logging
 from dataclasses import dataclass, fields
 from math import floor, isqrt
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
-
 from .configuration_backbones import Grid, MvitConfig, VideoSwinConfig
-from .configuration_base import VidModelsConfig
+from .configuration_base import VidModelsConfig, strict_config
+
+logger = logging.getLogger(__name__)
 
 SELECTION_MODES = ("learned", "random", "uniform", "none")
 SIGMA_SCHEDULES = ("linear", "constant")
@@ -89,7 +90,7 @@ class SelectorPlan:
         return (self.grid[1] - self.kept) // self.anchor_stride + 1
 
 
-@strict
+@strict_config
 class SttsConfig(VidModelsConfig):
     """Backbone, selectors and their training; the defaults are MViT-B 16x4 with T0.9 S0.9.
 
@@ -299,7 +300,7 @@ class SttsConfig(VidModelsConfig):
                 "num_attention_heads must hold one number for each stage of a Video Swin, got "
                 f"{self.num_attention_heads}"
             )
-        self.backbone_config.validate()
+        self.backbone_config  # noqa: B018  (its construction checks it)
 
     def validate_selection(self) -> None:
         """Refuse selectors outside the network, doubled, or with ratios that keep nothing."""
@@ -329,6 +330,21 @@ class SttsConfig(VidModelsConfig):
                     f"the {plan.kind} scorer before {plan.place} would have width {scored_width}, which must be a "
                     "multiple of 4; change hidden_size or the layer"
                 )
+        self._warn_of_padded_windows()
+
+    def _warn_of_padded_windows(self) -> None:
+        """Say when attention would work on many more frames than are kept."""
+        window = self.window_size[0]
+        frames = [plan.kept for plan in self.selector_plans() if plan.kind == "temporal"]
+        if self.backbone_type == "video_swin" and frames and frames[-1] > window and frames[-1] % window:
+            logger.warning(
+                "a Video Swin with windows of %d frames keeps %d frames, which attention pads to %d; %d would cost "
+                "much less",
+                window,
+                frames[-1],
+                -(-frames[-1] // window) * window,
+                frames[-1] // window * window,
+            )
 
 
 def anchor_stride(grid_side: int, side: int) -> int:

@@ -126,8 +126,8 @@ def _fitting_field(key: str, there: tuple[int, ...], wanted: tuple[int, ...], co
         return "another num_frames or image_size would fit"
     if key.endswith("embeddings.projection.weight") and there[1:] != wanted[1:]:
         return f"num_channels={there[1]} and patch_size={list(there[2:])} would fit"
-    if key.startswith(("backbone.embeddings.", "backbone.stages.0.")) and there[0] != wanted[0]:
-        return f"hidden_size={config.hidden_size * there[0] // wanted[0]} would fit"
+    if key.startswith("backbone.embeddings."):
+        return f"hidden_size={there[0] if 'projection' in key else there[-1]} would fit"
     if "_pooling.convolution." in key and there[2:] != wanted[2:]:
         return f"pool_kvq_kernel={list(there[2:])} would fit, or pool_kv_kernel for one block"
     if "_pooling." in key:

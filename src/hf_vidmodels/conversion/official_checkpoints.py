@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
+PICKLE_SUFFIXES = (".pth", ".pyth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 # The names under which training scripts commonly put the weights beside the optimizer and the epoch.
 WEIGHT_KEYS = ("model_state_dict", "model_state", "state_dict")
 # Scores that were saved as NumPy numbers: harmless, but not on torch's own list. NumPy 2 renamed the module.

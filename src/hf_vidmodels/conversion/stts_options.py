@@ -191,12 +191,12 @@ def _unpooled_blocks(layout: Layout, settings: Mapping[str, Any]) -> dict[str, A
 
     Files with scorers are of the STTS code, which pools in all blocks: what they lack is missing.
     """
-    if layout.num_scorers("temporal") or layout.num_scorers("spatial"):
+    config = SttsConfig(**{**settings, "backbone_type": "mvit"})
+    if config.pool_mode != "conv" or layout.num_scorers("temporal") or layout.num_scorers("spatial"):
         return {}
-    plans = SttsConfig(**{**settings, "backbone_type": "mvit"}).backbone_config.block_plans()
     blocks = [
         block
-        for block, plan in enumerate(plans)
+        for block, plan in enumerate(config.backbone_config.block_plans())
         if plan.key_value_pooling is not None
         and set(plan.key_value_pooling.stride) == {1}
         and all(layout.find(f"backbone.blocks.{block}.attention.{part}.weight") is None for part in POOLED_PARTS)
