@@ -1,6 +1,6 @@
 """Clips per second of the loader of training clips, against plain decoding of the same frames, in one run.
 
-    python benchmarks/decode.py [--videos 8] [--clips 64] [--repeats 5]
+    python benchmarks/decode.py [--videos 6] [--clips 24] [--repeats 12]
 
 H.264 files of 300 frames, 320x240, with a key frame every 12 and every 250 frames, are made in a temporary folder. A
 clip is 16 frames, one drawn from each sixteenth of a video. Four ways give the same clips:
@@ -10,9 +10,9 @@ clip is 16 frames, one drawn from each sixteenth of a video. Four ways give the 
     1 worker     a DataLoader over `VideoClips`, drawing, collating and handing over included
     2 workers    the same with two
 
-They take turns, so that other load on the machine meets all of them alike, and the best of all repeats counts. The
-command fails when one worker is less than 1.5 times as fast as the sequential way at 12 or slower than it at 250, or
-two workers less than 1.7 times as fast as one.
+They take turns in short passes, so that other load on the machine meets all of them alike, and the best pass counts;
+two workers need two free cores. The command fails when one worker is less than 1.5 times as fast as the sequential way
+at 12 or slower than it at 250, or two workers less than 1.7 times as fast as one.
 """
 
 import argparse
@@ -169,9 +169,9 @@ def report(interval: int, rates: dict[str, float]) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=8, help="files for each interval")
-    parser.add_argument("--clips", type=int, default=64, help="clips in a pass")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--videos", type=int, default=6, help="files for each interval")
+    parser.add_argument("--clips", type=int, default=24, help="clips in a pass")
+    parser.add_argument("--repeats", type=int, default=12)
     args = parser.parse_args()
 
     torch.set_num_threads(1)
