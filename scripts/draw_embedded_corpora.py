@@ -28,7 +28,7 @@ TITLES = {
     "boxes": ("mask labelling", "Given the box of every whole digit, find its mask. Halves of digits are clutter."),
     "clips": (
         "video classification",
-        "Which action is it? One digit acts, in the framed pictures; the others drift or fidget.",
+        "Which action is it? One digit acts and glows, in the framed pictures; the others drift or fidget.",
     ),
     "tubes": ("action detection", "At every second: who acts, where, and what does each of them do?"),
     "untrimmed": (
@@ -118,12 +118,14 @@ def draw_boxes(figure: Any, dataset: Any) -> None:
 
 
 def draw_clips(figure: Any, dataset: Any) -> None:
-    """Two clips as strips; pictures in which the action happens are framed."""
+    """Two clips as strips, no close-ups; pictures in which the action happens are framed."""
     axes = _grid(figure, 2).reshape(2, COLUMNS)
+    labels = list(dataset["label"])
     for strip, label in zip(axes, (2, 1), strict=True):
-        index = list(dataset["label"]).index(label)
-        example = dataset[index]
-        action = compose_embedded_scene("clips", "train", index).actions[0]
+        candidates = (index for index in range(len(labels)) if labels[index] == label)
+        scenes = ((index, compose_embedded_scene("clips", "train", index)) for index in candidates)
+        index, scene = next((index, scene) for index, scene in scenes if len(scene.sprites) > 1)
+        example, action = dataset[index], scene.actions[0]
         count = probe_video(example["video"]).num_frames
         numbers = np.linspace(0, count - 1, COLUMNS).round().astype(int)
         for axis, number, frame in zip(strip, numbers, decode_frames(example["video"], numbers), strict=True):

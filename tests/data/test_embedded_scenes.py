@@ -11,6 +11,7 @@ from hf_vidmodels.data.embedded_digits import draw_handwriting, load_handwriting
 from hf_vidmodels.data.embedded_motions import ACTIONS, Poses, envelope, perform, wander
 from hf_vidmodels.data.embedded_rendering import render_frames, shown_masks, visible_masks
 from hf_vidmodels.data.embedded_untrimmed import UntrimmedParameters, untrimmed_scene
+from hf_vidmodels.data.embedded_videos import GLOW_COLOURS, ClipParameters
 
 # What every platform must get for example 0 of the training split with seed 0: description, rendered pixels.
 FINGERPRINTS = {
@@ -34,7 +35,7 @@ def fingerprint(*values):
         elif isinstance(value, list | tuple):
             for item in value:
                 add(item)
-        else:
+        elif value is not None:
             digest.update(np.asarray(value).astype("<i8").tobytes())
 
     add(values)
@@ -165,10 +166,44 @@ def test_a_later_sprite_hides_an_earlier_one():
     assert np.array_equal(shown.any(axis=0), visible.any(axis=0))
 
 
+def test_a_clip_tells_its_class_in_a_short_time_and_a_small_region():
+    parameters = ClipParameters()
+    for index in range(20):
+        scene = compose_embedded_scene("clips", "test", index)
+        (action,) = scene.actions
+        assert 12 <= action.end - action.start <= 16 and scene.num_frames >= 56
+        strengths = np.stack([np.zeros(scene.num_frames, int) if s.glow is None else s.glow for s in scene.sprites])
+        acting = strengths[action.actor]
+        assert acting.max() == 256 and (acting[: action.start] == 0).all() and (acting[action.end :] == 0).all()
+        assert tuple(scene.sprites[action.actor].glow_colour) == GLOW_COLOURS[action.label]
+        # Others glow as well, but weakly.
+        others = np.delete(strengths, action.actor, axis=0)
+        assert len(others) >= 4 and others.max() <= parameters.fidget_strength[1]
+
+
+def test_some_training_clips_are_close_ups_of_an_action_and_no_test_clips():
+    for split, share in (("train", 0.4), ("test", 0.0)):
+        scenes = [compose_embedded_scene("clips", split, index) for index in range(100)]
+        close_ups = [scene for scene in scenes if len(scene.sprites) == 1]
+        assert len(close_ups) == pytest.approx(100 * share, abs=12 * bool(share))
+        assert all((scene.actions[0].start, scene.actions[0].end) == (0, scene.num_frames) for scene in close_ups)
+
+
+def test_a_glowing_digit_takes_the_colour_of_its_glow():
+    scene = compose_embedded_scene("clips", "test", 0)
+    (action,) = scene.actions
+    actor = scene.sprites[action.actor]
+    middle = (action.start + action.end) // 2
+    alone = replace(scene, sprites=[replace(actor, poses=replace(actor.poses, opacity=np.full_like(actor.glow, 256)))])
+    shown = render_frames(alone)[middle][shown_masks(alone, middle)[0]].astype(int)
+    expected = np.array(GLOW_COLOURS[action.label]) * scene.background.light[middle] // 256
+    assert np.median(np.abs(shown - expected)) <= 1
+
+
 def test_pieces_of_a_video_join_without_a_seam():
     scene = compose_embedded_scene("clips", "train", 0)
     frames = render_frames(scene)
-    assert frames.shape == (scene.num_frames, 96, 96, 3) and frames.dtype == np.uint8
+    assert frames.shape == (scene.num_frames, 64, 64, 3) and frames.dtype == np.uint8
     # 64 frames are drawn at once; across that border nothing may jump.
     change = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
     assert change.max() < 6

@@ -1,4 +1,4 @@
-"""STTS by the real commands: trained, killed and resumed, by two processes, scored again, and on a corpus without use."""
+"""STTS by the real commands: trained, killed and resumed, by two processes, scored again, and without a corpus."""
 
 import json
 import signal
@@ -53,8 +53,8 @@ def test_two_processes_share_the_evaluation_and_evaluate_py_finds_the_same_alone
 
 
 def test_a_killed_run_ends_like_an_uninterrupted_one(corpus, tmp_path):
-    saving = {"save_strategy": "steps", "save_steps": 2, "logging_steps": 2}
-    recipe = write_recipe(tmp_path / "long.yaml", corpus, num_full_epochs=3, num_train_epochs=12, **saving)
+    saving = {"save_strategy": "steps", "save_steps": 3, "logging_steps": 2}
+    recipe = write_recipe(tmp_path / "long.yaml", corpus, num_full_epochs=2, num_train_epochs=8, **saving)
     folder = tmp_path / "killed"
     words = ("--recipe", recipe, "--output_dir", folder, "--resume_from_checkpoint", "last", "--mixup_alpha", "0.8")
     command = list(map(str, [sys.executable, TRAIN, *words]))

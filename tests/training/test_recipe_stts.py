@@ -174,7 +174,7 @@ def test_unreadable_training_videos_are_replaced_counted_and_listed(tmp_path):
     videos[2].write_bytes(b"no video")
     run = tmp_path / "run"
     train(corpus, run, max_unreadable_share=0.5, eval_strategy="no", save_strategy="no")
-    assert (run / "unreadable_videos.txt").read_text(encoding="utf-8") == f"{videos[2]}\n"
+    assert (run / "unreadable_videos.txt").read_text(encoding="utf-8") == f"{videos[2].name}\n"
     with pytest.raises(ValueError, match=r"1 of 6 videos cannot be read \(.*, more than max_unreadable_share=0 "):
         train(corpus, tmp_path / "strict", max_unreadable_share=0.0, eval_strategy="no", save_strategy="no")
 

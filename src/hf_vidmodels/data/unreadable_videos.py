@@ -1,11 +1,25 @@
 """The account of videos that a run could not read: which, how many, and when there are too many to go on."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .content_checks import name_some
 
 DEFAULT_SHARE = 0.01
+
+
+def short_names(names: Sequence[str], all_names: Sequence[str]) -> list[str]:
+    """Leave out of files' names the folders that all of a corpus share, which are nobody's business but their owner's.
+
+    Args:
+        names: paths, or what else tells videos apart, which stays as it is.
+        all_names: those of the whole corpus.
+    """
+    if not all(os.path.isabs(name) for name in all_names):
+        return list(names)
+    common = os.path.commonpath([os.path.dirname(name) for name in all_names]) if all_names else ""
+    return [os.path.relpath(name, common) for name in names]
 
 
 class UnreadableVideos:

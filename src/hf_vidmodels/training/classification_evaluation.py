@@ -2,7 +2,6 @@
 and `scripts/evaluate.py`.
 """
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +18,7 @@ from transformers import PreTrainedModel
 
 from ..configuration.configuration_stts import SttsConfig
 from ..data.arrow_columns import arrow_column
-from ..data.unreadable_videos import DEFAULT_SHARE, UnreadableVideos
+from ..data.unreadable_videos import DEFAULT_SHARE, UnreadableVideos, short_names
 from ..data.video_clips import VideoViews, collate_clips
 from ..metrics.video_classification import VideoScores, group_views, mean_class_accuracy, topk_accuracy
 from ..modeling.modeling_stts import kept_regions
@@ -150,7 +149,7 @@ def require_single_labels(dataset: "Dataset", split: str) -> None:
 def draw_kept_examples(
     model: PreTrainedModel, processor: "VideoViewsProcessor", dataset: "Dataset"
 ) -> "dict[str, Figure]":
-    """Draw what a selecting model keeps of the first videos, one film strip `kept_tokens_<n>` each.
+    """Draw what a selecting model keeps of some videos from all over the data, a film strip `kept_tokens_<n>` of each.
 
     Args:
         model: in evaluation mode.
@@ -161,8 +160,9 @@ def draw_kept_examples(
 
     figures = {}
     views = VideoViews(dataset, processor, num_views=1, num_crops=1)
-    for number in range(min(NUM_DRAWN_VIDEOS, len(views))):
-        item = views[number]
+    chosen = np.linspace(0, len(views) - 1, min(NUM_DRAWN_VIDEOS, len(views))).astype(int).tolist()
+    for number, index in enumerate(chosen):
+        item = views[index]
         if not item["readable"]:
             continue
         clip = item["pixel_values"]
@@ -276,19 +276,12 @@ def _predictions(
     """Give the five best classes of every video by the name of its file, and the videos that could not be read."""
     best = np.argsort(-videos.scores, axis=1, kind="stable")[:, : max(TOP_KS)]
     shares = videos.scores / videos.scores.sum(1, keepdims=True)
-    names = _short_names([views.name(index) for index in videos.video_ids])
+    all_names = [views.name(index) for index in range(len(views))]
+    names = short_names(all_names, all_names)
     results = {
-        names[row]: [
+        names[index]: [
             {"label": id2label[int(label)], "score": round(float(shares[row, label]), 6)} for label in best[row]
         ]
-        for row in range(len(names))
+        for row, index in enumerate(videos.video_ids)
     }
-    return {"results": results, "unreadable": _short_names(unreadable.names)}
-
-
-def _short_names(names: list[str]) -> list[str]:
-    """Leave out the folders that all files share, which are nobody's business but their owner's."""
-    if not all(os.path.isabs(name) for name in names):
-        return names
-    common = os.path.commonpath([os.path.dirname(name) for name in names]) if names else ""
-    return [os.path.relpath(name, common) for name in names]
+    return {"results": results, "unreadable": short_names(unreadable.names, all_names)}

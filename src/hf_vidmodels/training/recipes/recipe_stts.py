@@ -22,7 +22,7 @@ from ...atomic_io import atomic_write
 from ...configuration.configuration_stts import SttsConfig
 from ...data.contracts import class_names_of
 from ...data.corpora import load_corpus
-from ...data.unreadable_videos import UnreadableVideos
+from ...data.unreadable_videos import UnreadableVideos, short_names
 from ...data.video_clips import VideoClips, collate_clips
 from ...modeling.modeling_stts import SttsForVideoClassification
 from ..classification_evaluation import (
@@ -86,6 +86,8 @@ class SttsRecipe(Recipe):
         if self.args.model_name_or_path is not None:
             taken = take_weights(model, self.args.model_name_or_path, SELECTOR_MODULES)
             self.accelerator.print(taken.sentence())
+        if self.args.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
         return model
 
     def stages(self) -> list[Stage]:
@@ -209,8 +211,10 @@ class SttsRecipe(Recipe):
     def save_extra(self, output_dir: Path) -> None:
         """List the training videos that could not be read, where there are any."""
         if self.unreadable.names:
+            clips = self.train_dataset(0)
+            names = short_names(self.unreadable.names, [clips.name(index) for index in range(len(clips))])
             with atomic_write(output_dir / UNREADABLE_FILE, "w") as file:
-                file.writelines(f"{name}\n" for name in self.unreadable.names)
+                file.writelines(f"{name}\n" for name in names)
 
     def sample_names(self, stage_index: int, items: Sequence[Any]) -> list[str]:
         """Name training videos by their files."""

@@ -58,6 +58,10 @@ class SttsArguments(TrainingArguments):
         DEFAULT_SHARE, "Share of the videos that may be unreadable before the run stops.", changes_result=False
     )
 
+    gradient_checkpointing: bool = argument(
+        False, "Compute blocks again in the backward pass instead of keeping them.", changes_result=False
+    )
+
     scorer_lr_multiplier: float = argument(1.0, "Learning rate of the scorers, as a multiple of learning_rate.")
     backbone_lr_multiplier: float = argument(
         1.0, "The same for all but scorers and classifier; not with scorers_first."
@@ -115,7 +119,7 @@ class SttsArguments(TrainingArguments):
         self.require(self.preset in SttsConfig.presets, "preset", f"must be one of {sorted(SttsConfig.presets)}")
         self.require(self.learning_rate > 0, "learning_rate", "must be positive")
         self.require(
-            0 <= self.num_full_epochs < self.num_train_epochs or self.num_full_epochs == 0,
+            0 <= self.num_full_epochs < self.num_train_epochs,
             "num_full_epochs",
             f"must be at least 0 and below num_train_epochs {self.num_train_epochs}",
         )
