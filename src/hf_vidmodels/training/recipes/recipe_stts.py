@@ -68,8 +68,8 @@ class SttsRecipe(Recipe):
             args.dataset_name,
             data_dir=args.data_dir,
             task=self.task,
-            **({"media_dir": args.media_dir} if args.media_dir else {}),
-            **({"skip_missing_files": True} if args.skip_missing_files else {}),
+            media_dir=args.media_dir,
+            skip_missing_files=args.skip_missing_files,
         )
         self.eval_split = choose_eval_split(args, corpus)
         self.train = corpus[TRAIN_SPLIT]
