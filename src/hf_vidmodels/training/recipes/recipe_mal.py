@@ -24,11 +24,11 @@ from ...data.mask_corpora import MASK_TASK
 from ...modeling.modeling_mal import MalForMaskLabeling
 from ...processing.processing_mal import MalImageProcessor
 from ..arguments import TrainingArguments, argument
+from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..mask_evaluation import draw_examples, evaluate_masks, label_pictures, require_true_masks
 from ..recipe import Evaluation, Progress, Recipe, Stage
 from .mal_crops import MalTrainingCrops, select_boxes
 
-TRAIN_SPLIT = "train"
 OWN_SCHEDULE = "warmup_cosine_waves"
 
 
@@ -147,18 +147,9 @@ class MalRecipe(Recipe):
             ValueError: for missing splits, no box to train on, or no true masks to evaluate with.
         """
         corpus = load_corpus(self.args.dataset_name, data_dir=self.args.data_dir, task=self.task)
-        if TRAIN_SPLIT not in corpus:
-            raise ValueError(f"corpus {self.args.dataset_name!r} has no split 'train', it has {', '.join(corpus)}")
-        self.train = corpus[TRAIN_SPLIT]
-        self.evaluation, self.eval_split = None, self.args.eval_split
+        self.eval_split = choose_eval_split(self.args, corpus)
+        self.train, self.evaluation = corpus[TRAIN_SPLIT], None
         if self.args.eval_strategy != "no":
-            others = [name for name in corpus if name != TRAIN_SPLIT]
-            self.eval_split = self.eval_split or (others[0] if len(others) == 1 else None)
-            if self.eval_split not in corpus:
-                raise ValueError(
-                    f"eval_split must be one of {', '.join(corpus)} for corpus {self.args.dataset_name!r}, got "
-                    f"{self.eval_split!r}"
-                )
             self.evaluation = corpus[self.eval_split]
             require_true_masks(self.evaluation, self.eval_split)
 
