@@ -5,8 +5,8 @@ ratio, and the median over the rounds counts. Peak memory is that of a fresh pro
 the perturbed top-k, against the literal form that builds the one-hot tensor (rows, samples, k, d).
     python benchmarks/speed_stts.py
     python benchmarks/speed_stts.py --rounds 15 --threads 2 --output speed_stts.json
-The command fails when a target is missed: ours without selection no slower than torchvision, T0.5/S0.7 at most 0.40 and
-T0.9/S0.9 at most 0.82 of ours without selection, and a perturbed top-k that needs no room for the one-hot tensor.
+The command fails when a target is missed: ours without selection no slower than torchvision, T0.5/S0.7 at most 0.40
+and T0.9/S0.9 at most 0.82 of ours without selection, and a perturbed top-k that needs no room for the one-hot tensor.
 """
 
 import argparse
