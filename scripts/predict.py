@@ -1,17 +1,21 @@
-"""Run a trained model on a file or a folder; draw what it finds.
+"""Run a trained model on a file or a folder; draw what it finds, by the task that the model is for.
 
-For temporal action localisation OUTPUT_DIR gets predictions.json (ActivityNet results form), and for every video a
-timeline NAME.png and a page NAME.html that plays the video over its timeline:
+Temporal action localisation: videos or feature files (.npy, .npz, .h5) in; predictions.json (ActivityNet results
+form), and for every video a timeline NAME.png and a page NAME.html that plays the video over its timeline. In a
+folder, a feature file with the name of a video is taken as its features: this is how a checkpoint without a feature
+extractor of its own is shown videos.
     python scripts/predict.py --model runs/asm_loc --input match.mp4 --output_dir predictions
     python scripts/predict.py --model org/asm-loc-thumos --input features --output_dir predictions --threshold 0.1
 
-The input is a video, a feature file (.npy, .npz, .h5), or a folder of them. In a folder, a feature file with the name
-of a video is taken as its features: this is how a checkpoint without a feature extractor of its own is shown videos.
-For attention localisation the input is a picture or a folder of them; OUTPUT_DIR gets contact_sheet.png (picture, heat
-map and box for each class; a further sheet for every 20 pictures) and attention.json. Any image classifier of
-transformers or timm can be shown that way:
+Video classification: videos in; predictions.json and for every video a film strip NAME.png. Of a model that selects
+tokens it shows what the model kept, and NAME.mp4 shows that moving.
+    python scripts/predict.py --model runs/stts --input videos --output_dir predictions --top_k 3
+
+Attention localisation: pictures in; contact_sheet.png (picture, heat map and box for each class; a further sheet for
+every 20 pictures) and attention.json. Any image classifier of transformers or timm can be shown that way:
     python scripts/predict.py --method l2_caf --model microsoft/resnet-50 --input pictures --output_dir attention \
         --objective centered --top_k 3
+
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end.
 """
 
@@ -27,6 +31,7 @@ from hf_vidmodels.commands.input_files import find_pictures
 from hf_vidmodels.commands.model_tasks import refuse_options_of_other_tasks, runnable_task
 from hf_vidmodels.commands.predict_attention import explain_pictures
 from hf_vidmodels.commands.predict_segments import find_sources, localize_actions
+from hf_vidmodels.commands.predict_video_classes import classify_videos, find_classified_videos
 from hf_vidmodels.configuration.configuration_l2_caf import OBJECTIVES
 
 
@@ -40,12 +45,15 @@ class Prediction(NamedTuple):
 TASKS = {
     "temporal-action-localization": Prediction(find_sources, localize_actions),
     "attention-localization": Prediction(find_pictures, explain_pictures),
+    "video-classification": Prediction(find_classified_videos, classify_videos),
 }
 # Options that not every task takes.
 TASKS_OF_OPTION = {
     "embed_video": ("temporal-action-localization",),
     "objective": ("attention-localization",),
     "classes": ("attention-localization",),
+    "num_views": ("video-classification",),
+    "num_crops": ("video-classification",),
 }
 
 
@@ -64,7 +72,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a finished run, or Hub id")
-    parser.add_argument("--input", required=True, type=Path, help="video, feature file, or folder of them")
+    parser.add_argument("--input", required=True, type=Path, help="a file, or a folder of them, as the task wants")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the results, made when missing")
     parser.add_argument("--threshold", type=float, help="leave out what scores lower (default: keep all)")
     parser.add_argument("--top_k", type=int, help="keep so many results of each input at most (default: all)")
@@ -72,6 +80,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--method", choices=["l2_caf"], help="show where any image classifier looks, by this method")
     parser.add_argument("--objective", choices=OBJECTIVES, help="of the attention (default: class_specific)")
     parser.add_argument("--classes", nargs="+", help="class names or ids to explain (default: the best TOP_K, or 1)")
+    parser.add_argument(
+        "--num_views", type=int, help="views in time of each video (default: the model's test protocol)"
+    )
+    parser.add_argument("--num_crops", type=int, choices=(1, 3), help="crops of each view (default: likewise)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     return parser.parse_args(arguments)
 

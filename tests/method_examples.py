@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import ResNetConfig
 
-from hf_vidmodels import AsmLocConfig, L2CafConfig, SttsConfig
+from hf_vidmodels import AsmLocConfig, L2CafConfig, MalConfig, SttsConfig
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,14 @@ class MethodExample:
         batch: makes the batch; every parameter takes part in its loss.
         num_outputs: shape of `logits` in that batch.
         frozen_in_batch: parameters by prefix that this batch does not reach (a cascade trains one network at a time).
+        has_classes: whether the last axis of `logits` is the number of classes.
     """
 
     config: Callable[..., Any]
     batch: Callable[[], dict[str, Any]]
     logits_shape: tuple[int, ...]
     frozen_in_batch: tuple[str, ...] = ()
+    has_classes: bool = True
 
 
 def asm_loc_config(**overrides: Any) -> AsmLocConfig:
@@ -63,6 +65,30 @@ def l2_caf_batch() -> dict[str, Any]:
     return {"pixel_values": torch.randn(4, 3, 64, 64, generator=generator), "labels": torch.tensor([0, 3, 1, 4])}
 
 
+def mal_config(**overrides: Any) -> MalConfig:
+    settings = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "pretrain_image_size": 64,
+        "image_size": 64,
+        "mask_head_hidden_size": 16,
+        "mask_embed_size": 12,
+    }
+    return MalConfig(**(settings | overrides))
+
+
+def mal_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    box_mask = torch.zeros(3, 1, 64, 64)
+    box_mask[:, :, 8:50, 12:56] = 1
+    return {
+        "pixel_values": torch.randn(3, 3, 64, 64, generator=generator),
+        "boxes": torch.tensor([[0.0, 0.0, 20.0, 30.0], [3.0, 4.0, 63.0, 80.0], [0.0, 0.0, 200.0, 100.0]]),
+        "box_mask": box_mask,
+    }
+
+
 def stts_config(**overrides: Any) -> SttsConfig:
     return SttsConfig.from_preset("tiny-mvit", **({"num_labels": 5, "num_noise_samples": 20} | overrides))
 
@@ -75,6 +101,7 @@ def stts_batch() -> dict[str, Any]:
 EXAMPLES = {
     "asm_loc": MethodExample(asm_loc_config, asm_loc_batch, (2, 4), frozen_in_batch=("steps.0.",)),
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
+    "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),
     # Scores are stretched to [0, 1], so what is added to all of them changes nothing.
     "stts": MethodExample(
         stts_config,

@@ -98,6 +98,8 @@ def test_initialisation_follows_the_seed(method, example):
 
 
 def test_another_number_of_classes_starts_a_new_head(model, example, method, tmp_path):
+    if not example.has_classes:
+        pytest.skip(f"{method.stem} knows no classes")
     model.save_pretrained(tmp_path)
     id2label = {index: f"class {index}" for index in range(model.config.num_labels + 4)}
     resized = method.primary_class.from_pretrained(tmp_path, id2label=id2label, ignore_mismatched_sizes=True)

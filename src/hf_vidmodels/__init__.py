@@ -5,15 +5,23 @@ Importing this package registers every method with transformers' Auto classes, s
 """
 
 from .__about__ import __version__
-from .auto import AutoModelForObjectLocalization, AutoModelForTemporalActionLocalization, register_all
+from .auto import (
+    AutoModelForMaskLabeling,
+    AutoModelForObjectLocalization,
+    AutoModelForTemporalActionLocalization,
+    register_all,
+)
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
+from .configuration.configuration_mal import MalConfig
 from .configuration.configuration_stts import SttsConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization, AsmLocOutput
 from .modeling.modeling_l2_caf import L2CafExplanation, L2CafForObjectLocalization, L2CafOutput
+from .modeling.modeling_mal import MalForMaskLabeling, MalOutput
 from .modeling.modeling_stts import SttsForVideoClassification, SttsOutput
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
+from .processing.processing_mal import MalImageProcessor
 from .processing.processing_stts import SttsVideoProcessor
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "AsmLocForTemporalActionLocalization",
     "AsmLocOutput",
     "AsmLocProcessor",
+    "AutoModelForMaskLabeling",
     "AutoModelForObjectLocalization",
     "AutoModelForTemporalActionLocalization",
     "L2CafConfig",
@@ -28,6 +37,10 @@ __all__ = [
     "L2CafForObjectLocalization",
     "L2CafImageProcessor",
     "L2CafOutput",
+    "MalConfig",
+    "MalForMaskLabeling",
+    "MalImageProcessor",
+    "MalOutput",
     "SttsConfig",
     "SttsForVideoClassification",
     "SttsOutput",

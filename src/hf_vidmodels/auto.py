@@ -25,14 +25,18 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
+from .configuration.configuration_mal import MalConfig
 from .configuration.configuration_stts import SttsConfig
 from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from .modeling.modeling_l2_caf import L2CafForObjectLocalization
+from .modeling.modeling_mal import MalForMaskLabeling
 from .modeling.modeling_stts import SttsForVideoClassification
 from .pipelines.attention_localization import AttentionLocalizationPipeline
+from .pipelines.mask_labeling import MaskLabelingPipeline
 from .pipelines.temporal_action_localization import TemporalActionLocalizationPipeline
 from .processing.processing_asm_loc import AsmLocProcessor
 from .processing.processing_l2_caf import L2CafImageProcessor
+from .processing.processing_mal import MalImageProcessor
 from .processing.processing_stts import SttsVideoProcessor
 
 
@@ -44,6 +48,12 @@ class AutoModelForTemporalActionLocalization(_BaseAutoModelClass):
 
 class AutoModelForObjectLocalization(_BaseAutoModelClass):
     """Loads any model that answers with a box for an image's object."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+class AutoModelForMaskLabeling(_BaseAutoModelClass):
+    """Loads any model that answers with a mask for each given box of an image."""
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
@@ -87,6 +97,14 @@ METHODS = (
         task_classes={AutoModelForObjectLocalization: L2CafForObjectLocalization},
     ),
     Method(
+        stem="mal",
+        config_class=MalConfig,
+        primary_class=MalForMaskLabeling,
+        processor_class=MalImageProcessor,
+        processor_auto_class=AutoImageProcessor,
+        task_classes={AutoModelForMaskLabeling: MalForMaskLabeling},
+    ),
+    Method(
         stem="stts",
         config_class=SttsConfig,
         primary_class=SttsForVideoClassification,
@@ -105,6 +123,7 @@ PIPELINES = (
         "video",
     ),
     ("attention-localization", AttentionLocalizationPipeline, AutoModelForObjectLocalization, "image"),
+    ("mask-labeling", MaskLabelingPipeline, AutoModelForMaskLabeling, "image"),
 )
 
 TASK_OF_AUTO_CLASS = {

@@ -8,6 +8,7 @@ from hf_vidmodels.data.annotation_sheet import SEGMENT_COLOR, WRONG_COLOR, draw_
 from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.corpus_table import corpus_table
 from hf_vidmodels.data.video_writing import write_video
+from hf_vidmodels.modeling.ops.run_length_masks import encode_masks
 
 NAMES = ["archery", "diving"]
 
@@ -74,6 +75,22 @@ def test_boxes_lie_where_the_conventions_say():
     located = build("object-localization", image=[picture], label=[0], bbox=[[1, 2, 10, 5]])
     (box,) = draw_annotations(located, "object-localization").axes[0].patches
     assert (box.get_xy(), box.get_width(), box.get_height()) == ((1, 2), 9, 3)
+
+
+def test_masks_are_painted_on_the_picture():
+    masks = np.zeros((1, 20, 40), bool)
+    masks[0, 2:7, 1:11] = True
+    (rle,) = encode_masks(masks)
+    item = {"id": 0, "bbox": [1, 2, 10, 5], "category": 1, "area": 50, "iscrowd": 0, "segmentation": rle}
+    unmasked = {**item, "id": 1, "segmentation": None}
+    columns = {"image": [Image.new("RGB", (40, 20))], "image_id": ["7"], "objects": [[item, unmasked]]}
+    features = features_for("mask-labeling", columns, NAMES, ["segmentation"])
+    (axes,) = draw_annotations(Dataset.from_dict(columns, features=features), "mask-labeling").axes
+    np.testing.assert_array_equal(axes.images[0].get_array().any(axis=2), masks[0])
+    assert len(axes.patches) == 2 and "1 masks" in axes.get_title()
+    columns["image"] = [Image.new("RGB", (41, 20))]
+    with pytest.raises(ValueError, match=r"masks of 7 have \(20, 40\) rows and columns, its picture \(20, 41\)"):
+        draw_annotations(Dataset.from_dict(columns, features=features), "mask-labeling")
 
 
 def test_people_are_drawn_on_the_frame_of_their_timestamp(video):

@@ -47,13 +47,14 @@ def picture():
     return {"bytes": None, "path": "never_opened.png"}
 
 
+OBJECT = {"id": 1, "bbox": [1, 2, 3, 4], "category": 1, "area": 12.0, "iscrowd": 0}
 VALID = {
     "image-classification": {"image": [picture(), picture()], "label": [1, None]},
     "video-classification": {"video": [picture()], "label": [1]},
     "mask-labeling": {
         "image": [picture()],
         "image_id": ["a"],
-        "objects": [[{"id": 1, "bbox": [1, 2, 3, 4], "category": 1, "area": 12.0, "iscrowd": 0}]],
+        "objects": [[OBJECT]],
     },
     TEMPORAL: {"video_id": ["a"], "features": ["a.npy"], "duration": [3.0], "labels": [[0, 1]]},
     "action-detection": {
@@ -269,6 +270,10 @@ def test_all_kinds_of_errors_are_raised_together():
     ("task", "column", "value", "message"),
     [
         ("mask-labeling", "image_id", [None], "1 rows have no image_id"),
+        ("mask-labeling", "objects", [[OBJECT, OBJECT]], r"1 ids of objects occur more than once \(annotation 1\)"),
+        ("mask-labeling", "objects", [[OBJECT | {"bbox": [1, 2, 0, 4]}]], "bbox .* of annotation 1 has no positive"),
+        ("mask-labeling", "objects", [[OBJECT | {"id": None, "bbox": [1, 2, -3, 4]}]], "of an object of a has no"),
+        ("mask-labeling", "objects", [[OBJECT | {"category": None}]], "unknown class in 'category': null"),
         ("object-localization", "bbox", [[5, 2, 3, 4]], "1 rows have a bbox of no width or height"),
         ("object-localization", "bbox", [[np.nan, 2, 3, 4]], "NaN or infinite numbers in bbox"),
         ("object-localization", "label", [None], "unknown class in 'label': null"),

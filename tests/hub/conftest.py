@@ -19,6 +19,7 @@ from method_examples import EXAMPLES
 PROCESSOR_EXAMPLES = {
     "asm_loc": (np.random.default_rng(1).standard_normal((9, 2048), dtype=np.float32), "input_features"),
     "l2_caf": (np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), "pixel_values"),
+    "mal": (np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), "pixel_values"),
     "stts": (np.random.default_rng(1).integers(0, 256, (20, 40, 60, 3), dtype=np.uint8), "pixel_values"),
 }
 

@@ -6,10 +6,12 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from .convert_asm_loc import convert_asm_loc
+from .convert_mal import convert_mal
 from .convert_stts import convert_stts
 
 CONVERTERS: dict[str, Callable[[Any, Mapping[str, Any]], PreTrainedModel]] = {
     "asm_loc": convert_asm_loc,
+    "mal": convert_mal,
     "stts": convert_stts,
 }
 

@@ -1,8 +1,9 @@
 """What all converters share: reading published weight files safely and filling a model with nothing left over."""
 
+import argparse
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,20 @@ SAFE_NUMPY_GLOBALS = [
     np.dtype,
     type(np.dtype(np.float64)),
 ]
+# Command-line options that training scripts save with the weights: attributes and nothing else.
+SAFE_GLOBALS = [*SAFE_NUMPY_GLOBALS, argparse.Namespace]
 MAX_NAMES_SHOWN = 8
 
 
-def read_state_dict(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def read_state_dict(
+    source: str | os.PathLike[str] | Mapping[str, Any], weight_keys: Sequence[str] = WEIGHT_KEYS
+) -> dict[str, torch.Tensor]:
     """Read the weights of one network.
 
     Args:
         source: a `.safetensors` file, a file written by `torch.save` (read with `weights_only=True`, so that it cannot
-            run code), or what such a file holds; weights under `model_state_dict` or `state_dict` are unwrapped.
+            run code), or what such a file holds.
+        weight_keys: names under which weights may lie in it, the first that is there counts.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -41,7 +47,7 @@ def read_state_dict(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[
     if isinstance(source, str | os.PathLike):
         name, content = os.fspath(source), _read_file(Path(source))
     if isinstance(content, Mapping):
-        content = next((content[key] for key in WEIGHT_KEYS if isinstance(content.get(key), Mapping)), content)
+        content = next((content[key] for key in weight_keys if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{name} holds no weights: expected a dict of tensors, got {type(content).__name__}")
     for key, value in content.items():
@@ -87,7 +93,7 @@ def _read_file(path: Path) -> Any:
     if path.suffix not in PICKLE_SUFFIXES:
         raise ValueError(f"{path} is not a checkpoint; use .safetensors or one of {', '.join(PICKLE_SUFFIXES)}")
     try:
-        with torch.serialization.safe_globals(SAFE_NUMPY_GLOBALS):
+        with torch.serialization.safe_globals(SAFE_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = next((line for line in str(error).splitlines() if "rror:" in line), str(error).partition("\n")[0])
@@ -100,6 +106,6 @@ def _read_file(path: Path) -> Any:
 
 
 def listed(names: list[str]) -> str:
-    """Join names for a message, not more than a reader wants to see."""
+    """Join names for a message, with the number of those beyond the first few."""
     more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
     return ", ".join(names[:MAX_NAMES_SHOWN]) + more

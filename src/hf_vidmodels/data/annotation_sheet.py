@@ -1,4 +1,4 @@
-"""A sheet that shows what the annotations of a corpus say: time lines, boxes on pictures, classes under them.
+"""A sheet that shows what the annotations of a corpus say: time lines, boxes and masks on pictures, their classes.
 
 Drawn as they are, mistakes included: a segment beyond the end of its video is seen there in red.
 """
@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..modeling.ops.run_length_masks import decode_rles
+from ..visualization.mask_overlays import paint_masks
 from .contracts import class_names_of
 
 if TYPE_CHECKING:
@@ -135,7 +137,18 @@ def _read_objects(example: dict[str, Any], features: Any) -> tuple[np.ndarray, l
         for item in example["objects"]
         for left, top, width, height in [item["bbox"]]
     ]
-    return _pixels(example["image"]), boxes, f"{example['image_id']}: {len(boxes)} objects"
+    picture = _pixels(example["image"])
+    rles = [rle for item in example["objects"] if (rle := item.get("segmentation")) is not None]
+    caption = f"{example['image_id']}: {len(boxes)} objects"
+    if not rles:
+        return picture, boxes, caption
+    masks = decode_rles(rles)
+    if masks.shape[1:] != picture.shape[:2]:
+        raise ValueError(
+            f"the masks of {example['image_id']} have {masks.shape[1:]} rows and columns, its picture "
+            f"{picture.shape[:2]}"
+        )
+    return paint_masks(picture, list(masks)), boxes, f"{caption}, {len(rles)} masks"
 
 
 def _read_actions(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrow_columns import arrow_column, as_numbers, flatten_lists, is_given, list_lengths, struct_field
+from .object_boxes import describe_box_fault, find_box_faults
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +88,10 @@ class _SplitReport:
         return name in self.features
 
     def add(self, severity: str, found: str, names: Iterable[Any], way_out: str) -> None:
-        self._problems.append(Problem(severity, f"{self.where}: {found} ({name_some(names)}); {way_out}"))
+        self.add_sentence(severity, f"{found} ({name_some(names)}); {way_out}")
+
+    def add_sentence(self, severity: str, sentence: str) -> None:
+        self._problems.append(Problem(severity, f"{self.where}: {sentence}"))
 
     def add_rows(self, severity: str, rows: np.ndarray, what: str, way_out: str) -> None:
         """Report the rows of a boolean mask or of an index array, if any."""
@@ -99,7 +103,8 @@ class _SplitReport:
 
 def _row_names(dataset: "Dataset") -> np.ndarray:
     """What a person calls the rows: their id, or `row 3`."""
-    for name in ("video_id", "image_id"):
+    # Frames have both; there a video is many rows.
+    for name in ("image_id", "video_id"):
         if name in dataset.features:
             ids = arrow_column(dataset, name).to_pylist()
             return np.array(
@@ -154,7 +159,7 @@ def _check_positive(report: _SplitReport, column: str, *, null_allowed: bool) ->
 
 
 def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, column: str, convention: str) -> None:
-    """Check boxes `(N, 4)` given as an Arrow list array; `convention` is `xywh`, `xyxy` or `relative xyxy`."""
+    """Check boxes `(N, 4)` given as an Arrow list array; `convention` is `xyxy` or `relative xyxy`."""
     wrong_length = list_lengths(boxes) != 4
     report.add_rows(
         "error",
@@ -167,7 +172,7 @@ def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, colu
     corners = as_numbers(flatten_lists(boxes)[0]).reshape(-1, 4)
     not_finite = ~np.isfinite(corners).all(axis=1)
     report.add_rows("error", rows[not_finite], f"rows have NaN or infinite numbers in {column}", "correct the boxes")
-    sides = corners[:, 2:] if convention == "xywh" else corners[:, 2:] - corners[:, :2]
+    sides = corners[:, 2:] - corners[:, :2]
     report.add_rows(
         "error",
         rows[~not_finite & (sides <= 0).any(axis=1)],
@@ -213,7 +218,32 @@ def _check_mask_labeling(report: _SplitReport) -> None:
     objects, rows = flatten_lists(report.column("objects"))
     feature = report.features["objects"].feature
     _check_classes(report, struct_field(objects, "category"), rows, feature["category"], "category")
-    _check_boxes(report, struct_field(objects, "bbox"), rows, "bbox", "xywh")
+    ids, boxes = as_numbers(struct_field(objects, "id")), struct_field(objects, "bbox")
+
+    def name(index: int) -> str:
+        id = ids[index]
+        return f"an object of {report.names_of_rows[rows[index]]}" if np.isnan(id) else f"annotation {id:.0f}"
+
+    def add(wrong: np.ndarray, what: str, way_out: str) -> None:
+        if len(wrong):
+            report.add("error", f"{len(wrong)} {what}", map(name, wrong[:NUM_NAMED]), way_out)
+
+    _, first, counts = np.unique(ids, return_index=True, return_counts=True, equal_nan=False)
+    add(first[counts > 1], "ids of objects occur more than once", "give each object its own id")
+    wrong_length = np.flatnonzero(list_lengths(boxes) != 4)
+    add(wrong_length, "objects have a bbox without exactly 4 numbers", "write bbox as x, y, width, height")
+    if len(wrong_length) or not len(boxes):
+        return
+    numbers = as_numbers(flatten_lists(boxes)[0]).reshape(-1, 4)
+    sides = {side: as_numbers(report.column(side))[rows] for side in ("height", "width") if report.has(side)}
+    for rule, broken in find_box_faults(numbers, **{f"{side}s": values for side, values in sides.items()}).items():
+        if broken.any():
+            first = int(np.argmax(broken))
+            of_picture = {side: float(values[first]) for side, values in sides.items()}
+            report.add_sentence(
+                "error",
+                describe_box_fault(rule, name(first), numbers[first], num_others=int(broken.sum()) - 1, **of_picture),
+            )
 
 
 def _check_action_detection(report: _SplitReport) -> None:

@@ -68,7 +68,17 @@ TASKS: dict[str, TaskContract] = {
         (
             Column("image", "image", "the picture"),
             Column("image_id", "identifier", "its name or number, once in the corpus"),
-            Column("objects", "objects", "its objects; bbox is xywh in pixels, area in square pixels"),
+            Column(
+                "objects",
+                "objects",
+                "its objects; bbox is xywh in pixels, area in square pixels; also read: segmentation {size, counts}, "
+                "its mask as compressed RLE, or null",
+            ),
+            Column("file_name", "string", "path of the picture in its published folder", False),
+            Column("height", "count", "height of the picture in pixels; null = unknown", False),
+            Column("width", "count", "width of the picture in pixels; null = unknown", False),
+            Column("video_id", "identifier", "video that the picture is a frame of", False),
+            Column("frame_index", "count", "which of the annotated frames of its video, from 0", False),
         )
     ),
     "temporal-action-localization": TaskContract(
@@ -111,19 +121,30 @@ TASKS: dict[str, TaskContract] = {
 }
 
 
-def features_for(task: str, names: Iterable[str], class_names: Sequence[str]) -> "Features":
+# What an object may have beside the fields of its contract, and the kind of it.
+OBJECT_FIELDS = {"category_id": "count", "instance_id": "count", "segmentation": "rle"}
+
+
+def features_for(
+    task: str, names: Iterable[str], class_names: Sequence[str], object_fields: Iterable[str] = ()
+) -> "Features":
     """Give the `datasets.Features` of the columns `names` of `task`.
 
     Args:
         task: a key of `TASKS`.
         names: columns of the task to be built, in this order.
         class_names: all classes, their position is the class id.
+        object_fields: keys of `OBJECT_FIELDS` that entries of the column `objects` have beside those of the contract.
     """
-    from datasets import ClassLabel, Features
+    from datasets import ClassLabel, Features, List
 
     label = ClassLabel(names=list(class_names))
     contract = task_contract(task)
-    return Features({name: _types_of(contract.column(name).kind, label)[0] for name in names})
+    features = Features({name: _types_of(contract.column(name).kind, label)[0] for name in names})
+    if object_fields:
+        further = {name: _types_of(OBJECT_FIELDS[name], label)[0] for name in object_fields}
+        features["objects"] = List({**features["objects"].feature, **further})
+    return features
 
 
 def task_contract(task: str) -> TaskContract:
@@ -274,6 +295,7 @@ def _types_of(kind: str, label: "ClassLabel") -> tuple[Any, ...]:
         "box": (box,),
         "boxes": (List(box),),
         "segments": (List({"start": number, "end": number, "label": label}),),
+        "rle": ({"size": List(Value("int64"), length=2), "counts": text},),
         "objects": (
             List({"id": Value("int64"), "bbox": box, "category": label, "area": number, "iscrowd": Value("int64")}),
         ),

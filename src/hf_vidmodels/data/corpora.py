@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .contracts import infer_task, nearest_hint, task_contract, validate_corpus
+from .mask_corpora import MASK_TASK
 from .own_corpora import read_own_corpus
+from .published_mask_corpora import PUBLISHED_MASK_CORPORA, read_published_mask_corpus
 from .published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
 from .published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
 from .published_video_corpora import PUBLISHED_VIDEO_CORPORA, VIDEO_TASK, read_published_video_corpus
@@ -108,6 +110,9 @@ def read_corpus(
     if name in PUBLISHED_VIDEO_CORPORA:
         splits = read_published_video_corpus(name, data_dir, media_dir, skip_missing_files=skip_missing_files)
         return Corpus(splits, VIDEO_TASK, is_published=True)
+    if name in PUBLISHED_MASK_CORPORA:
+        directory = None if data_dir is None else Path(data_dir)
+        return Corpus(read_published_mask_corpus(name, directory), MASK_TASK, is_published=True)
     path = Path(name).expanduser().absolute()
     if path.exists():
         media = None if data_dir is None else Path(data_dir).expanduser().absolute()
@@ -132,7 +137,13 @@ def _unknown_corpus(name: str) -> FileNotFoundError:
     from .embedded import EMBEDDED_CORPORA
 
     embedded = [f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA]
-    known = [*PUBLISHED_TEMPORAL_CORPORA, *PUBLISHED_OBJECT_CORPORA, *PUBLISHED_VIDEO_CORPORA, *embedded]
+    known = [
+        *PUBLISHED_TEMPORAL_CORPORA,
+        *PUBLISHED_OBJECT_CORPORA,
+        *PUBLISHED_VIDEO_CORPORA,
+        *PUBLISHED_MASK_CORPORA,
+        *embedded,
+    ]
     return FileNotFoundError(
         f"there is no corpus {name!r}{nearest_hint(name, known)}; give one of {', '.join(known)}, an existing folder "
         "or table, or a Hub data set as owner/name"

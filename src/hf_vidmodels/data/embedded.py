@@ -218,10 +218,8 @@ def embedded_features(name: str) -> "Features":
     from datasets import List, Value
 
     corpus = _corpus(name)
-    features = features_for(corpus.task, (corpus.media[0], *corpus.columns), corpus.classes)
-    if corpus.task == "mask-labeling":
-        rle = {"size": List(Value("int64"), length=2), "counts": Value("string")}
-        features["objects"] = List({**features["objects"].feature, "segmentation": rle})
+    object_fields = ("segmentation",) if corpus.task == "mask-labeling" else ()
+    features = features_for(corpus.task, (corpus.media[0], *corpus.columns), corpus.classes, object_fields)
     if corpus.task == "action-detection":
         features["actor_ids"] = List(Value("int64"))
     return features

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .content_checks import name_some
-from .contracts import features_for, nearest_hint, task_contract
+from .contracts import OBJECT_FIELDS, features_for, nearest_hint, task_contract
 from .temporal_annotations import parse_number, read_csv_rows
 
 if TYPE_CHECKING:
@@ -148,12 +148,22 @@ def _parse_json(text: str, where: str) -> Any:
 def _type_for(task: str, name: str, rows: Sequence[Row], class_names: Sequence[str]) -> Any:
     from datasets import List
 
-    type_ = features_for(task, [name], class_names)[name]
+    fields = _object_fields(rows) if name == "objects" else ()
+    type_ = features_for(task, [name], class_names, fields)[name]
     if task_contract(task).column(name).kind == "class or classes" and any(
         _is_list(row.cells.get(name)) for row in rows
     ):
         return List(type_)
     return type_
+
+
+def _object_fields(rows: Sequence[Row]) -> list[str]:
+    """Give the fields beyond the contract that any object has."""
+    cells = [row.cells.get("objects") for row in rows]
+    used = {
+        field for cell in cells if isinstance(cell, list) for item in cell if isinstance(item, dict) for field in item
+    }
+    return [field for field in OBJECT_FIELDS if field in used]
 
 
 def _is_list(cell: Any) -> bool:

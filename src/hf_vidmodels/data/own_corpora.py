@@ -3,10 +3,11 @@
 Read are, in this order:
 
 1. what `datasets` saved: folders of `save_to_disk` and folders of parquet files;
-2. `metadata.jsonl`, `metadata.csv` or `metadata.json` with the columns of the task, one example a row;
+2. COCO instance files: `annotations.json`, `instances_*.json`, ... with the pictures in `images`;
+3. `metadata.jsonl`, `metadata.csv` or `metadata.json` with the columns of the task, one example a row;
    `annotations.csv` with one action a row; `annotations.json` or `gt.json` in ActivityNet's form;
-3. the same tables one for each split: `train.csv`, `validation.csv`, ... or `train/metadata.csv`, ...;
-4. for classification, a folder for each class (`train/archery/1.mp4`, ...).
+4. the same tables one for each split: `train.csv`, `validation.csv`, ... or `train/metadata.csv`, ...;
+5. for classification, a folder for each class (`train/archery/1.mp4`, ...).
 
 `docs/data.md` shows each of them.
 """
@@ -31,6 +32,8 @@ from .example_tables import (
     split_cell,
 )
 from .feature_folders import VIDEO_SUFFIXES
+from .mask_corpora import MASK_TASK
+from .own_instance_files import find_instance_files, read_own_instance_files
 from .published_temporal_corpora import read_ids
 from .temporal_annotations import (
     INSTANCE_COLUMNS,
@@ -83,6 +86,9 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
     """
     if path.is_dir() and (saved := _read_saved(path)) is not None:
         return saved, task or infer_task(next(iter(saved.values())).column_names)
+    if task in (None, MASK_TASK) and (files := find_instance_files(path)):
+        folder = path if path.is_dir() else path.parent
+        return read_own_instance_files(folder, files, data_dir), MASK_TASK
     tables = _find_tables(path, data_dir)
     if not tables:
         return _read_class_folders(path, task)

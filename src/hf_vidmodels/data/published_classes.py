@@ -1,7 +1,8 @@
 """Class lists of published corpora, in the order of their class ids: sorted by code point, upper case first.
 
 The spellings are those of the published annotation files, mistakes included ("Mooping floor"), so that results in
-files of other tools match. THUMOS-14: the 20 classes with temporal annotations. ActivityNet-1.3: 200 classes.
+files of other tools match. THUMOS-14: the 20 classes with temporal annotations. ActivityNet-1.3: 200 classes. VOC
+2012: 20 classes.
 """
 
 THUMOS14_CLASSES = (
@@ -228,4 +229,27 @@ ACTIVITYNET_CLASSES = (
     "Windsurfing",
     "Wrapping presents",
     "Zumba",
+)
+
+VOC2012_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
 )

@@ -81,7 +81,9 @@ def read_ilsvrc(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
     folders = sorted(folder for folder in (root / "Annotations" / "CLS-LOC").glob("*") if folder.is_dir())
     if not folders:
         raise FileNotFoundError(f"{root} has no Annotations/CLS-LOC/<split> with XML files; unpack the annotations")
-    found = {folder.name: {file: _read_voc(file) for file in sorted(folder.rglob("*.xml"))} for folder in folders}
+    found = {
+        folder.name: {file: read_voc_objects(file) for file in sorted(folder.rglob("*.xml"))} for folder in folders
+    }
     class_names = sorted({name for files in found.values() for names, _ in files.values() for name in names})
     splits = {}
     for split, files in found.items():
@@ -160,8 +162,12 @@ def _build(splits: dict[str, list[Row]], class_names: list[str], root: Path) -> 
     )
 
 
-def _read_voc(file: Path) -> tuple[list[str], list[list[float]]]:
-    """Give names and boxes of the objects in one VOC file."""
+def read_voc_objects(file: Path) -> tuple[list[str], list[list[float]]]:
+    """Give names and boxes (corners as written) of the objects in one VOC file.
+
+    Raises:
+        ValueError: it is no such file, or has no object.
+    """
     try:
         objects = ElementTree.parse(file).getroot().findall("object")
         names = [found.findtext("name") for found in objects]

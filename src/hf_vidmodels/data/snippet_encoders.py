@@ -4,7 +4,6 @@
 Every encoder takes clips `(B, T, 3, H, W)` float32, already normalised, and gives `(B, C)` float32.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import cached_file
 
+from ..weight_digest import digest_of_weights
 from .model_preprocessing import (
     complete_image_fields,
     image_size,
@@ -97,11 +97,7 @@ class SnippetEncoder(nn.Module, ABC):
 
     def digest(self) -> str:
         """SHA-256 of all weights and buffers: equal for networks that give equal features."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest_of_weights(self)
 
     @abstractmethod
     def _write(self, folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import Pipeline, PreTrainedModel
 
 from ..modeling.modeling_l2_caf import L2CafExplanation
-from ..processing.processing_l2_caf import read_picture
+from ..processing.picture_reading import read_picture
 
 CLASS_OBLIVIOUS_LABEL = "all classes"
 

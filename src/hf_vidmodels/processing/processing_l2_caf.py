@@ -1,13 +1,10 @@
 """The image processor of L2-CAF: pictures in, pixel values out, and attention back to heat maps and boxes."""
 
-import os
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from transformers import BatchFeature, TorchvisionBackend
 from transformers.image_utils import PILImageResampling
 
@@ -20,6 +17,7 @@ from ..modeling.ops.heatmap_boxes import (
     threshold_boxes,
 )
 from ..modeling.ops.heatmaps import make_heatmaps
+from .picture_reading import read_picture
 from .processing_base import SharedProcessorMixin
 
 
@@ -146,25 +144,6 @@ class L2CafImageProcessor(SharedProcessorMixin, TorchvisionBackend):
                 }
             )
         return results
-
-
-def read_picture(source: Any) -> Any:
-    """Open paths and bytes as RGB pictures; leave PIL images, arrays and tensors as they are.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: it is no picture.
-    """
-    if not isinstance(source, str | os.PathLike | bytes):
-        return source
-    name = "the bytes" if isinstance(source, bytes) else os.fspath(source)
-    try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            return picture.convert("RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no picture {name}; check the path") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{name} cannot be read as a picture; give a complete JPEG, PNG or similar file") from error
 
 
 def _sizes(explanation: Any, target_sizes: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:

@@ -200,7 +200,9 @@ def load_best_model(output_dir: Path, model: PreTrainedModel, state: RunState) -
     folder = _best_folder(output_dir, state)
     if not folder.is_dir():
         raise FileNotFoundError(f"The best weights, of step {state.best_step}, are missing: there is no {folder}.")
-    model.load_state_dict(type(model).from_pretrained(folder).state_dict())
+    best = type(model).from_pretrained(folder).state_dict()
+    # Since then the method may have dropped what only training needs.
+    model.load_state_dict({name: best[name] for name in model.state_dict()})
 
 
 def _best_folder(output_dir: Path, state: RunState) -> Path:

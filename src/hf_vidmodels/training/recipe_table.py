@@ -7,6 +7,7 @@ from .recipe import Recipe
 
 RECIPES = {
     "asm_loc": "hf_vidmodels.training.recipes.recipe_asm_loc:AsmLocRecipe",
+    "mal": "hf_vidmodels.training.recipes.recipe_mal:MalRecipe",
 }
 
 

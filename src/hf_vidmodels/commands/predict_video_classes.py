@@ -1,0 +1,123 @@
+"""`predict.py` for video classification: the best classes of every video, and what the network looked at."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, PreTrainedModel
+
+from ..atomic_io import write_json
+from ..data.feature_folders import VIDEO_SUFFIXES, find_videos
+from ..data.video_writing import write_video
+from ..modeling.modeling_stts import kept_regions
+from ..processing.base_video_processing import VideoViewsProcessor
+from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
+from ..visualization.timelines import save_figure
+from .text_tables import one_line, print_table, report_failures
+
+DEFAULT_TOP_K = 5
+CLASSES_IN_PICTURE = 3
+# Clips have few frames; a slow video lets one see each.
+FRAMES_PER_SECOND = 4
+
+
+def find_classified_videos(path: Path) -> dict[str, Path]:
+    """Find the videos by id: a file, a folder of numbered frames, or a folder of such.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when a file is no video by its suffix, or two videos have the same id.
+    """
+    if not path.is_file():
+        return find_videos(path)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise ValueError(f"{path} is no video (known: {', '.join(sorted(VIDEO_SUFFIXES))})")
+    return {path.stem: path}
+
+
+def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path]) -> None:
+    """Classify every video by the views of the model's test protocol; write and print what is found.
+
+    OUTPUT_DIR gets predictions.json and for every video a film strip NAME.png; when the model selects tokens also a
+    video NAME.mp4 of what it kept. Pictures show the middle one of the views.
+
+    Raises:
+        ValueError: when the checkpoint cannot take videos, or at the end when some could not be read.
+    """
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = AutoModelForVideoClassification.from_pretrained(arguments.model).to(device).eval()
+    processor = AutoVideoProcessor.from_pretrained(arguments.model)
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    predictions, failures, rows = {}, {}, []
+    for name, path in tqdm(sources.items(), unit="video", disable=len(sources) == 1):
+        try:
+            found, picture = _classify(model, processor, path, arguments)
+        except (ValueError, OSError) as error:
+            failures[name] = one_line(error)
+            continue
+        predictions[name] = found
+        _draw(arguments.output_dir, name, found, **picture)
+        rows += [
+            (name if place == 0 else "", answer["label"], f"{answer['score']:.3f}")
+            for place, answer in enumerate(found)
+        ]
+    if predictions:
+        write_json(arguments.output_dir / "predictions.json", predictions)
+    print_table(("video", "class", "score"), rows)
+    report_failures(failures, len(sources), "videos could not be classified")
+    print(f"\nwrote predictions.json and the film strips of {len(predictions)} videos to {arguments.output_dir}")
+
+
+def _classify(
+    model: PreTrainedModel, processor: VideoViewsProcessor, path: Path, arguments: argparse.Namespace
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Give the best classes of one video, and what `_draw` shows of it."""
+    num_views = arguments.num_views or processor.evaluation_views
+    num_crops = arguments.num_crops or processor.evaluation_crops
+    inputs = processor(path, num_views=num_views, num_crops=num_crops, return_metadata=True)
+    views = inputs["pixel_values"]
+    views = views[0] if views.dim() == 6 else views
+    with torch.no_grad():
+        output = model(views.to(model.device))
+    # Summed scores of several views grow with their number; shares are what people read.
+    best = processor.post_process_video_classification(
+        output.logits[None], arguments.top_k or DEFAULT_TOP_K, view_aggregation="mean"
+    )[0]
+    found = [
+        {"label": model.config.id2label[int(label)], "score": float(score)}
+        for label, score in zip(best["labels"], best["scores"], strict=True)
+        if arguments.threshold is None or score >= arguments.threshold
+    ]
+    middle = len(views) // 2
+    metadata = inputs["video_metadata"][0]
+    indices = np.atleast_2d(metadata.frames_indices)[middle // num_crops]
+    return found, {
+        "frames": _visible(views[middle], processor),
+        "regions": kept_regions(output, model.config)[middle] if output.get("temporal_indices") is not None else None,
+        "times": None if metadata.fps is None else indices / metadata.fps,
+    }
+
+
+def _visible(pixel_values: torch.Tensor, processor: VideoViewsProcessor) -> np.ndarray:
+    """Turn normalised frames (T, 3, H, W) back into uint8 pictures (T, H, W, 3)."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+    pictures = (pixel_values * std + mean).clamp(0, 1) * 255
+    return pictures.round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def _draw(
+    folder: Path,
+    name: str,
+    found: list[dict[str, Any]],
+    frames: np.ndarray,
+    regions: list[dict[str, Any]] | None,
+    times: np.ndarray | None,
+) -> None:
+    answers = [(answer["label"], answer["score"]) for answer in found[:CLASSES_IN_PICTURE]]
+    save_figure(draw_kept_tokens(frames, regions, answers, title=name, times=times), folder / f"{name}.png")
+    if regions is not None:
+        write_video(folder / f"{name}.mp4", shade_dropped(frames, regions, outlines=True), FRAMES_PER_SECOND)

@@ -1,0 +1,134 @@
+"""Large JSON files read bit by bit, so that no more than one item of their lists is in memory."""
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+_CHUNK = 2**20
+_AFTER_VALUES = tuple(",]}: \t\r\n")
+_DECODER = json.JSONDecoder()
+
+
+def stream_json_object(path: str | os.PathLike[str], streamed: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Give the members of the JSON object in a file, in its order.
+
+    Args:
+        path: the file, UTF-8.
+        streamed: members whose value is a long list; for these an iterator over its items is given, which ends when
+            the next member is asked for.
+
+    Yields:
+        Key and value of each member.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no JSON object, or something else than a list under a key of `streamed`; says where.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    with path.open(encoding="utf-8-sig") as file:
+        text = _Text(file, path)
+        text.take("{", "a JSON object")
+        if text.next_character() == "}":
+            return
+        while True:
+            key = text.value()
+            if not isinstance(key, str):
+                raise text.error(f"expected the name of a member, got {key!r}")
+            text.take(":", f"a colon after {key!r}")
+            if key in streamed:
+                items = _stream_list(text, repr(key))
+                yield key, items
+                for _ in items:
+                    pass
+            else:
+                yield key, text.value()
+            if text.next_character() == "}":
+                return
+            text.take(",", f"a comma after the member {key!r}")
+
+
+def stream_json_list(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Give the items of the JSON list in a file, in its order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no JSON list; says where.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    with path.open(encoding="utf-8-sig") as file:
+        yield from _stream_list(_Text(file, path), "the file")
+
+
+def _stream_list(text: "_Text", where: str) -> Iterator[Any]:
+    text.take("[", f"a list in {where}")
+    if text.next_character() == "]":
+        text.take("]", "")
+        return
+    while True:
+        yield text.value()
+        if text.next_character() == "]":
+            text.take("]", "")
+            return
+        text.take(",", f"a comma between the items of {where}")
+
+
+class _Text:
+    """The part of a file that is being read, and a place in it."""
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._buffer = ""
+        self._place = 0
+        self._dropped = 0
+        self._is_whole = False
+
+    def next_character(self) -> str:
+        """Move to the next character that is no white space and give it; empty at the end of the file."""
+        while True:
+            while self._place < len(self._buffer):
+                if not self._buffer[self._place].isspace():
+                    return self._buffer[self._place]
+                self._place += 1
+            if self._is_whole:
+                return ""
+            self._read_more()
+
+    def take(self, character: str, what: str) -> None:
+        """Move behind the next character, which must be this one; `what` names it in an error."""
+        found = self.next_character()
+        if found != character:
+            raise self.error(f"expected {what}, got {found!r}" if found else f"it ends where {what} is expected")
+        self._place += 1
+
+    def value(self) -> Any:
+        """Read the value that begins at the next character."""
+        self.next_character()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._buffer, self._place)
+            except json.JSONDecodeError as error:
+                if self._is_whole:
+                    raise self.error(error.msg) from error
+            else:
+                # A number that the buffer cuts reads as a shorter one: `1.` of `1.5` as 1, with the point left over.
+                if self._is_whole or self._buffer[end : end + 1] in _AFTER_VALUES:
+                    self._place = end
+                    return value
+            self._read_more()
+
+    def error(self, what: str) -> ValueError:
+        return ValueError(f"{self._path} is not valid JSON at character {self._dropped + self._place}: {what}")
+
+    def _read_more(self) -> None:
+        """Read on, at least as much again as is unread, so that long values take few attempts."""
+        rest = self._buffer[self._place :]
+        self._dropped += self._place
+        more = self._file.read(max(_CHUNK, len(rest)))
+        self._buffer, self._place, self._is_whole = rest + more, 0, not more

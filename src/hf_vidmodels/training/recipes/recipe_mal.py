@@ -1,0 +1,288 @@
+"""How MAL is trained: student and teacher in one model, one crop per annotated box and epoch.
+
+Lan et al., CVPR 2023; schedule and constants of the official code (commit 0ab9be4). True masks are read by evaluation
+alone. The teacher is part of the module in training, so that checkpoints hold it; the finished run keeps the network
+that answers.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.utils.data import Dataset, default_collate
+
+from ...configuration.configuration_mal import NETWORKS, MalConfig
+from ...conversion.vit_weights import load_encoder_weights
+from ...data.corpora import load_corpus
+from ...data.mask_corpora import MASK_TASK
+from ...modeling.modeling_mal import MalForMaskLabeling
+from ...processing.processing_mal import MalImageProcessor
+from ..arguments import TrainingArguments, argument
+from ..mask_evaluation import draw_examples, evaluate_masks, label_pictures, require_true_masks
+from ..recipe import Evaluation, Progress, Recipe, Stage
+from .mal_crops import MalTrainingCrops, select_boxes
+
+TRAIN_SPLIT = "train"
+OWN_SCHEDULE = "warmup_cosine_waves"
+
+
+@dataclass
+class MalArguments(TrainingArguments):
+    """Arguments of the MAL recipe; those left out (none) are the preset's."""
+
+    lr_scheduler_type: Literal[
+        "warmup_cosine_waves",
+        "constant",
+        "constant_with_warmup",
+        "linear",
+        "cosine",
+        "cosine_with_min_lr",
+        "polynomial",
+        "inverse_sqrt",
+    ] = argument(
+        OWN_SCHEDULE,
+        "Course of the learning rate. warmup_cosine_waves rises over warmup_epochs from 0 to the peak, then follows "
+        "num_lr_waves half waves of a cosine down to min_lr_share of it; the others are those of all recipes.",
+        group="optimisation",
+    )
+    warmup_epochs: float = argument(1.0, "Epochs in which warmup_cosine_waves rises.")
+    min_lr_share: float = argument(0.2, "Lowest rate of warmup_cosine_waves after its rise, as a share of the peak.")
+    num_lr_waves: float = argument(1.0, "Half waves of warmup_cosine_waves.")
+    preset: str = argument("mal-vit-mae-base", "Settings to start from: a preset of MalConfig.")
+    model_name_or_path: str | None = argument(
+        None, "Go on from a MAL checkpoint (folder or Hub id) instead of a preset; a network it lacks is copied."
+    )
+    encoder_weights: str | None = argument(
+        None,
+        "Published ViT weights to start the encoder from: a weight file, or a folder or Hub id of transformers. none: "
+        "it starts at random.",
+    )
+    eval_split: str | None = argument(None, "Split to evaluate on; by default the one that is not 'train'.")
+    kept_networks: Literal["inference", "both"] = argument(
+        "inference", "Networks that the finished run holds: the one that answers, or student and teacher."
+    )
+    min_train_area: float = argument(2048.0, "Boxes up to this many square pixels are not trained on.")
+    skip_crowds: bool = argument(False, "Leave out annotations of groups (iscrowd) in training.")
+    augment: bool = argument(True, "Change colour and sharpness of what the student sees.")
+    gradient_checkpointing: bool = argument(
+        False, "Compute blocks again in the backward pass instead of keeping them.", changes_result=False
+    )
+    hidden_size: int | None = argument(None, "Width of the encoder.")
+    num_hidden_layers: int | None = argument(None, "Blocks of the encoder.")
+    num_attention_heads: int | None = argument(None, "Heads of each block; they divide the width.")
+    patch_size: int | None = argument(None, "Pixels of a crop from one token to the next.")
+    patch_embed_type: Literal["linear", "conv_stem"] | None = argument(None, "How patches become tokens.")
+    pretrain_image_size: int | None = argument(None, "Side of the pictures that the position table is made for.")
+    drop_path_rate: float | None = argument(None, "Chance that a residual branch of the last block is left out.")
+    image_size: int | None = argument(None, "Side of the square crops, a multiple of the patch size.")
+    mask_head_hidden_size: int | None = argument(None, "Width inside the V head.")
+    mask_embed_size: int | None = argument(None, "Width of instance and pixel vectors.")
+    use_size_buckets: bool | None = argument(None, "Choose the resolution of the V head by the area of the box.")
+    size_bounds: list[float] | None = argument(None, "Box areas up to which an object is small, and medium.")
+    single_scale_ratio: float | None = argument(None, "Without buckets, resolution of the V head over the token grid.")
+    teacher_momentum: float | None = argument(None, "Share of the teacher that an update keeps.")
+    teacher_init: Literal["copy", "independent"] | None = argument(None, "How the teacher starts.")
+    loss_mil_weight: float | None = argument(None, "Weight of the bag loss.")
+    loss_crf_weight: float | None = argument(None, "Weight of the self-training loss.")
+    loss_mil_warmup_steps: int | None = argument(None, "Steps in which the bag loss gets its weight.")
+    loss_crf_warmup_steps: int | None = argument(None, "Steps in which the self-training loss gets its weight.")
+    loss_warmup_scope: Literal["first_epoch", "run"] | None = argument(
+        None, "Whether these warm-ups end with the first epoch."
+    )
+    crf_zeta: float | None = argument(None, "Width of the colour likeness in the mean field.")
+    crf_num_iterations: int | None = argument(None, "Updates of the mean field.")
+    crf_size_ratio: float | None = argument(None, "Resolution of the mean field over that of the logits.")
+    crf_low: float | None = argument(None, "Least probability in the mean field.")
+    crf_high: float | None = argument(None, "Greatest probability in the mean field.")
+    train_margin_rate: list[float] | None = argument(None, "Least and greatest extension of a box in training.")
+    test_margin_rate: float | None = argument(None, "Extension of a box at test.")
+    mask_thresholds: list[float] | None = argument(
+        None, "Probability above which a pixel is in the mask, of small, medium and large boxes or one for all."
+    )
+    inference_network: Literal["student", "teacher", "mixed"] | None = argument(None, "Network that answers.")
+    flip_test: bool | None = argument(None, "Answer with the mean over a crop and its mirror image.")
+
+    def check_ranges(self) -> None:
+        """Refuse an unknown preset and rates outside their ranges."""
+        super().check_ranges()
+        self.require(self.preset in MalConfig.presets, "preset", f"must be one of {sorted(MalConfig.presets)}")
+        self.require(0 <= self.min_lr_share <= 1, "min_lr_share", "must be in [0, 1]")
+        for name in ("warmup_epochs", "num_lr_waves", "min_train_area"):
+            self.require(getattr(self, name) >= 0, name, "must not be negative")
+
+    def check_contradictions(self) -> None:
+        """Refuse what the method has an answer of its own for."""
+        super().check_contradictions()
+        if self.ema_decay is not None:
+            raise ValueError("ema_decay has no use here: the teacher is the average (teacher_momentum).")
+        if self.model_name_or_path is not None and self.encoder_weights is not None:
+            raise ValueError("model_name_or_path and encoder_weights exclude each other: the model has an encoder.")
+        if self.lr_scheduler_type == OWN_SCHEDULE and (self.warmup_steps or self.warmup_ratio):
+            raise ValueError(f"lr_scheduler_type {OWN_SCHEDULE} warms up by warmup_epochs, not by steps or a ratio.")
+
+    def model_settings(self) -> dict[str, Any]:
+        """Return the fields of `MalConfig` that were given."""
+        names = {field.name for field in fields(MalConfig)}
+        return {name: value for name in names if (value := getattr(self, name, None)) is not None}
+
+
+class MalRecipe(Recipe):
+    """Trains the student by gradients and moves the teacher after it."""
+
+    method = "mal"
+    task = MASK_TASK
+    arguments_class = MalArguments
+    args: MalArguments
+
+    def prepare_data(self) -> None:
+        """Load the corpus and choose the boxes to train on.
+
+        Raises:
+            ValueError: for missing splits, no box to train on, or no true masks to evaluate with.
+        """
+        corpus = load_corpus(self.args.dataset_name, data_dir=self.args.data_dir, task=self.task)
+        if TRAIN_SPLIT not in corpus:
+            raise ValueError(f"corpus {self.args.dataset_name!r} has no split 'train', it has {', '.join(corpus)}")
+        self.train = corpus[TRAIN_SPLIT]
+        self.evaluation, self.eval_split = None, self.args.eval_split
+        if self.args.eval_strategy != "no":
+            others = [name for name in corpus if name != TRAIN_SPLIT]
+            self.eval_split = self.eval_split or (others[0] if len(others) == 1 else None)
+            if self.eval_split not in corpus:
+                raise ValueError(
+                    f"eval_split must be one of {', '.join(corpus)} for corpus {self.args.dataset_name!r}, got "
+                    f"{self.eval_split!r}"
+                )
+            self.evaluation = corpus[self.eval_split]
+            require_true_masks(self.evaluation, self.eval_split)
+
+    def build_model(self) -> MalForMaskLabeling:
+        """Make student and teacher: from a preset, with a published encoder, or from a checkpoint of MAL."""
+        settings = self.args.model_settings()
+        if self.args.model_name_or_path is not None:
+            model = MalForMaskLabeling.from_pretrained(
+                self.args.model_name_or_path, use_student=True, use_teacher=True, **settings
+            )
+        else:
+            model = MalForMaskLabeling(MalConfig.from_preset(self.args.preset, **settings))
+        if self.args.encoder_weights is not None:
+            self.accelerator.print(f"{load_encoder_weights(model, self.args.encoder_weights)}.")
+        if self.args.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        self.processor = MalImageProcessor.from_config(model.config)
+        self.processor.min_train_area = self.args.min_train_area
+        self.table = select_boxes(
+            self.train,
+            min_area=self.args.min_train_area,
+            min_side=self.processor.min_side,
+            skip_crowds=self.args.skip_crowds,
+        )
+        for rule, count in self.table.dropped.items():
+            self.accelerator.print(f"{count} boxes are not trained on: they have {rule}.")
+        return model
+
+    def stages(self) -> list[Stage]:
+        """One stage; student and teacher go together."""
+        return [Stage("self_training", self.args.num_train_epochs)]
+
+    def start_stage(self, model: MalForMaskLabeling, stage_index: int) -> nn.Module:
+        """Train the whole model, of which only the student has gradients."""
+        self.model = model
+        return model
+
+    def train_dataset(self, stage_index: int) -> Dataset:
+        """Give one crop per box."""
+        return MalTrainingCrops(self.train, self.table, self.processor, self.args.seed, self.args.augment)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stack crops; boxes stay numbers on the host, where the model sorts them into size buckets."""
+        batch = default_collate([{key: value for key, value in one.items() if key != "box"} for one in samples])
+        return {**batch, "boxes": [one["box"].tolist() for one in samples]}
+
+    def make_scheduler(
+        self, optimizer: Optimizer, stage_index: int, total_steps: int, steps_per_epoch: int
+    ) -> LRScheduler:
+        """Return the official course of the learning rate, unless another one is asked for.
+
+        As in the official code a step has the rate that was due one step before it; unlike there, the first has rate 0
+        instead of the peak (its losses are switched off by their warm-up).
+        """
+        if self.args.lr_scheduler_type != OWN_SCHEDULE:
+            return super().make_scheduler(optimizer, stage_index, total_steps, steps_per_epoch)
+        return LambdaLR(
+            optimizer,
+            lambda step: learning_rate_share(
+                max(step - 1, 0) / steps_per_epoch,
+                num_epochs=total_steps / steps_per_epoch,
+                warmup_epochs=self.args.warmup_epochs,
+                min_share=self.args.min_lr_share,
+                num_waves=self.args.num_lr_waves,
+            ),
+        )
+
+    def step(
+        self, module: nn.Module, batch: Any, progress: Progress
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Return the weighted loss of the student, its terms and the share of pixels in the refined masks."""
+        output = module(
+            pixel_values=self.processor.normalize_crops(batch["student_crop"]),
+            teacher_pixel_values=self.processor.normalize_crops(batch["teacher_crop"]),
+            box_mask=batch["box_mask"],
+            boxes=batch["boxes"],
+            loss_step=progress.step,
+            epoch=progress.epoch,
+        )
+        terms = {
+            "loss_mil": output["loss_mil"].detach(),
+            "loss_crf": output["loss_crf"].detach(),
+            "refined_share": output["refined_masks"].mean(),
+        }
+        return output["loss"], terms
+
+    def after_step(self, module: nn.Module, progress: Progress) -> None:
+        """Move the teacher."""
+        self.model.update_teacher()
+
+    def finish_stage(self, model: MalForMaskLabeling, stage_index: int) -> None:
+        """Keep the network that answers."""
+        answering = model.config.inference_network
+        if self.args.kept_networks == "inference" and answering in NETWORKS[:2]:
+            model.drop_network("student" if answering == "teacher" else "teacher")
+
+    def evaluate(self, model: MalForMaskLabeling, stage_index: int, *, final: bool) -> Evaluation:
+        """Label the evaluation pictures from their boxes and compare with the true masks."""
+        with self.accelerator.split_between_processes(list(range(len(self.evaluation)))) as mine:
+            found = label_pictures(model, self.processor, self.evaluation, mine, self.args.per_device_eval_batch_size)
+        labels = dict(gather_object(list(found.items())))
+        evaluation = evaluate_masks(labels, self.evaluation, self.eval_split)
+        if final and self.accelerator.is_main_process:
+            evaluation.figures = {"masks": draw_examples(labels, self.evaluation)}
+        return evaluation
+
+    def sample_names(self, stage_index: int, items: Sequence[Any]) -> list[str]:
+        """Name samples by their annotation ids."""
+        return [f"annotation {self.table.ids[index]}" for _, index in items]
+
+
+def learning_rate_share(
+    epoch: float, *, num_epochs: float, warmup_epochs: float, min_share: float, num_waves: float
+) -> float:
+    """Give the learning rate over its peak: a linear rise, then cosine waves between the peak and `min_share` of it.
+
+    Args:
+        epoch: epochs done, with their fraction.
+        num_epochs: of the whole run.
+        warmup_epochs: of the rise.
+        min_share: lowest share after it.
+        num_waves: half waves until the end.
+    """
+    if epoch < warmup_epochs:
+        return epoch / warmup_epochs
+    length = max(num_epochs - warmup_epochs, 1e-9)
+    return min_share + (1 - min_share) * 0.5 * (1 + math.cos(math.pi * num_waves * (epoch - warmup_epochs) / length))
