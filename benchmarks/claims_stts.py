@@ -62,7 +62,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument(
-        "--bases", type=Path, help="folder that keeps the full networks, full-<seed>; those in it are not trained again"
+        "--bases",
+        type=Path,
+        help="folder that keeps the full networks, full-<seed>; those in it are not trained again",
     )
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     parser.add_argument("--json", type=Path, help="file for the numbers")
