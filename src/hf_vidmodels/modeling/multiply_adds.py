@@ -1,4 +1,4 @@
-"""How many multiply-adds a classifier spends on one clip, in closed form and as torch counts them.
+"""How many multiply-adds a classifier spends on one clip, in closed form.
 
 Counted are matrix products, attention products and convolutions, in evaluation mode and with the scorers, as the
 authors of STTS count what they call FLOPs; norms, activations and poolings without weights are left out. One
@@ -7,14 +7,9 @@ multiply-add is two operations of `torch.utils.flop_counter`.
 
 from math import prod
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
 from ..configuration.configuration_backbones import Grid, MvitBlockPlan, MvitConfig, VideoSwinConfig
 from ..configuration.configuration_stts import SelectorPlan, SttsConfig
 from .layers.shifted_windows import fit_window
-from .modeling_stts import SttsForVideoClassification
 
 
 def multiply_adds(config: SttsConfig) -> dict[str, int]:
@@ -44,22 +39,6 @@ def multiply_adds(config: SttsConfig) -> dict[str, int]:
     if config.selection_mode == "learned":
         counts["selection"] = sum(_scorer(plan) for layer in plans.values() for plan in layer)
     return {**counts, "total": sum(counts.values())}
-
-
-def measure_multiply_adds(model: SttsForVideoClassification) -> int:
-    """Let torch count the multiply-adds of one clip of zeros, chosen from as in evaluation.
-
-    The fused attention of a CPU is unknown to torch's counter, so attention is computed in its separate products.
-    """
-    config, parameter = model.config, next(model.parameters())
-    shape = (1, config.num_frames, config.num_channels, *config.frame_size)
-    clip = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(clip)
-    model.train(was_training)
-    return counter.get_total_flops() // 2
 
 
 def _mvit_blocks(config: MvitConfig, plans: dict[int, list[SelectorPlan]]) -> int:
