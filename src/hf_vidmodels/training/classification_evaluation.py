@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 TOP_KS = (1, 5)
 NUM_DRAWN_VIDEOS = 3
 CLASSES_IN_PICTURE = 3
+# Of every batch's noise, so that an evaluation repeats.
+NOISE_SEED = 0
 
 
 def evaluate_video_classifier(
@@ -63,8 +65,8 @@ def evaluate_video_classifier(
         batch_size: clips in one forward pass.
         num_workers: processes that read videos.
         max_unreadable_share: of the videos, that may be unreadable; these are left out of the accuracies and named.
-        is_final: also measure what a view costs, and the accuracy when a selecting model mixes tokens softly as in
-            training; False for a quick look while training.
+        is_final: also measure what a view costs, and the accuracy when a selecting model mixes tokens softly as it
+            does at the start of training, with noise of deviation `sigma`; False for a quick look while training.
 
     Returns:
         Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes), `mean_class_accuracy` and, for a model
@@ -248,7 +250,10 @@ def _score_batch(
 
 
 def _probabilities(model: PreTrainedModel, clips: torch.Tensor, is_soft: bool) -> torch.Tensor:
-    arguments = {"soft_selection": True} if is_soft else {}
+    arguments = {}
+    if is_soft:
+        generator = torch.Generator(model.device).manual_seed(NOISE_SEED)
+        arguments = {"soft_selection": True, "sigma": model.config.sigma, "generator": generator}
     with torch.no_grad():
         return model(clips, **arguments).logits.float().softmax(-1)
 
