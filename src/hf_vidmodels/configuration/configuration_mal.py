@@ -6,9 +6,7 @@ Numbers are those of the official code at commit 0ab9be4, except where a default
 import logging
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
-
-from .configuration_base import VidModelsConfig
+from .configuration_base import VidModelsConfig, strict_config
 from .configuration_vit import VisionTransformerConfig, check_vision_transformer
 
 logger = logging.getLogger(__name__)
@@ -20,7 +18,7 @@ WARMUP_SCOPES = ("first_epoch", "run")
 UPSAMPLE_BEFORE_LAYER = 3
 
 
-@strict
+@strict_config
 class MalConfig(VidModelsConfig):
     """Settings of student and teacher, their losses, and how masks are made of their logits.
 

@@ -4,16 +4,14 @@ Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv 2010.11929
 of the checkpoints of MAE and DeiT.
 """
 
-from huggingface_hub.dataclasses import strict
-
-from .configuration_base import VidModelsConfig
+from .configuration_base import VidModelsConfig, strict_config
 
 PATCH_EMBED_TYPES = ("linear", "conv_stem")
 # The convolutional stem halves the picture four times.
 CONV_STEM_STRIDE = 16
 
 
-@strict
+@strict_config
 class VisionTransformerConfig(VidModelsConfig):
     """Sizes of a plain vision transformer.
 

@@ -140,14 +140,16 @@ class MvitEmbeddings(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Turn (B, T, C, H, W) into a class token (B, 1, hidden_size), where there is one, and patches (B, N, ...)."""
-        patches = project_patches(self.projection, pixel_values).flatten(1, 3)
-        class_token = self.class_token
+        patches = project_patches(self.projection, pixel_values)
         if self.is_separable:
-            positions = self.temporal_positions[:, :, None] + self.spatial_positions[:, None]
-            class_position, positions = self.class_position, positions.flatten(1, 2)
+            # In place, because the sum of both tables would be one more tensor of the largest size that there is.
+            patches = patches.flatten(2, 3) + self.spatial_positions[:, None]
+            patches = patches.add_(self.temporal_positions[:, :, None]).flatten(1, 2)
+            class_position = self.class_position
         else:
-            class_position, positions = split_class_token(self.positions, class_token is not None)
-        patches = self._finish(patches + positions)
+            class_position, positions = split_class_token(self.positions, self.class_token is not None)
+            patches = patches.flatten(1, 3) + positions
+        patches, class_token = self._finish(patches), self.class_token
         if class_token is not None:
             class_token = self._finish((class_token + class_position).expand(len(patches), -1, -1))
         return class_token, patches
