@@ -52,6 +52,25 @@ def test_permuting_clips_permutes_the_answers(model):
             torch.testing.assert_close(theirs, ours[order])
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_before_one_layer_time_is_selected_first(preset):
+    both = {"temporal_select_layers": [1], "temporal_keep_ratios": [0.5]}
+    both |= {"spatial_select_layers": [1], "spatial_keep_ratios": [0.6]}
+    model = model_of(preset, **both)
+    assert [plan.kind for plan in model.config.selector_plans()] == ["temporal", "spatial"]
+    frames, side = 2, model.config.selector_plans()[1].kept
+    with torch.no_grad():
+        output = model(clips_of(model), output_hidden_states=True)
+    assert output.spatial_indices[0].shape == (3, frames)
+    assert side < model.config.selector_plans()[1].grid[1]
+    model.train()
+    rows = (3, 3 * frames)
+    candidates = (4, output.spatial_scores[0].shape[-1])
+    noise = [torch.randn(count, 20, size) for count, size in zip(rows, candidates, strict=True)]
+    model(clips_of(model), labels=torch.tensor([0, 1, 2]), noise=noise).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @torch.no_grad()
 def test_keeping_every_frame_changes_nothing():
     model = model_of(temporal_keep_ratios=[1.0], spatial_select_layers=[], spatial_keep_ratios=[])
