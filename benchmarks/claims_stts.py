@@ -39,7 +39,8 @@ def main() -> None:
     arguments = parse_arguments()
     make_embedded_corpus("clips")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
-        bases = {seed: pool.submit(train_full, Path(folder) / f"full-{seed}", seed) for seed in arguments.seeds}
+        bases_folder = Path(folder) if arguments.bases is None else arguments.bases
+        bases = {seed: pool.submit(train_full, bases_folder / f"full-{seed}", seed) for seed in arguments.seeds}
         jobs = {
             (mode, seed): pool.submit(train_from, base, Path(folder) / f"{mode}-{seed}", seed, mode)
             for seed, base in bases.items()
@@ -60,13 +61,18 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument(
+        "--bases", type=Path, help="folder that keeps the full networks, full-<seed>; those in it are not trained again"
+    )
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     return parser.parse_args()
 
 
 def train_full(output_dir: Path, seed: int) -> Path:
-    """Train the full network as the recipe's first stage does; give its folder."""
+    """Train the full network as the recipe's first stage does, unless it is there; give its folder."""
+    if (output_dir / "model.safetensors").is_file():
+        return output_dir
     epochs = recipe_epochs()[0]
     options = ["--selection_mode", "none", "--lr_scheduler_type", "cosine", "--eval_strategy", "no"]
     return run(output_dir, seed, epochs, options)
