@@ -8,7 +8,7 @@ Printed are top-1 accuracies of every seed and their means, and the multiply-add
 0.65 of the full network's, learned selection loses at most 1.5 points, and beats random and uniform selection by at
 least 3 points each. Exit status 1 when it does not hold.
 
-    python benchmarks/claims_stts.py                       # 3 seeds: 15 runs, about ten minutes on two cores
+    python benchmarks/claims_stts.py                       # 3 seeds: 15 runs
     python benchmarks/claims_stts.py --json claims.json
 """
 
