@@ -161,7 +161,7 @@ def killed(command, journal, rng):
     with subprocess.Popen(
         command, env=environment(ACCELERATE_USE_CPU="true"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while sum(path.stat().st_size for path in journal.glob("records-*")) <= before:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.002)
