@@ -6,22 +6,9 @@ Each part is a script of its own that compares with a reference in the same run;
 target.
 """
 
-import subprocess
-import sys
-from pathlib import Path
+from benchmark_parts import run_parts
 
 PARTS = ("speed_temporal_map.py", "speed_post_processing.py", "speed_localize.py")
 
-
-def main() -> None:
-    failed = []
-    for name in PARTS:
-        print(f"--- {name}", flush=True)
-        if subprocess.run([sys.executable, str(Path(__file__).parent / name)], check=False).returncode:
-            failed.append(name)
-    if failed:
-        sys.exit(f"missed: {', '.join(failed)}")
-
-
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS)
