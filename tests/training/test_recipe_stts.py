@@ -107,6 +107,45 @@ def test_baselines_start_from_the_full_network_and_everything_can_be_augmented(c
     assert "start afresh (spatial_selectors.0" in capsys.readouterr().out
 
 
+def test_scorers_may_learn_at_a_smaller_budget_than_the_model_has_afterwards(corpus, tmp_path):
+    budgets = {"temporal_keep_ratios": [0.75], "spatial_keep_ratios": [0.6]}
+    budgets |= {"training_temporal_keep_ratios": [0.25], "training_spatial_keep_ratios": [0.3]}
+    recipe = SttsRecipe(arguments(corpus, **budgets))
+    recipe.prepare_data()
+    model = recipe.build_model()
+    module = recipe.start_stage(model, 0)
+    clip = torch.randn(1, 8, 3, 32, 32)
+    for network, planes, side in ((model, 3, 3), (module, 1, 2)):
+        output = network.eval()(clip)
+        assert output.temporal_indices[0].shape == (1, planes) and output.spatial_indices[0].shape == (1, planes)
+        assert network.config.selector_plans()[-1].kept == side
+    # The same weights, not copies of them.
+    assert {id(weight) for weight in module.parameters()} == {id(weight) for weight in model.parameters()}
+    train(corpus, tmp_path, **budgets, max_steps=1, save_strategy="no", eval_strategy="no")
+    assert SttsConfig.from_pretrained(tmp_path).temporal_keep_ratios == [0.75]
+
+    for mode in ("random", "uniform", "none"):
+        baseline = SttsRecipe(arguments(corpus, selection_mode=mode, **budgets))
+        baseline.prepare_data()
+        model = baseline.build_model()
+        assert baseline.start_stage(model, 0) is model
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training_temporal_keep_ratios": [0.75]},
+        {"training_temporal_keep_ratios": [0.5, 0.5]},
+        {"training_spatial_keep_ratios": [0.0]},
+    ],
+)
+def test_budgets_of_training_that_do_not_fit_are_refused_before_anything_is_trained(corpus, changes):
+    recipe = SttsRecipe(arguments(corpus, **changes))
+    recipe.prepare_data()
+    with pytest.raises(ValueError, match=r"_keep_ratios must be positive and at most \[0\..*, but it is \[0\."):
+        recipe.build_model()
+
+
 class Spy(torch.nn.Module):
     """Notes what a recipe's step calls the model with."""
 

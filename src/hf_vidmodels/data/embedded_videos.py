@@ -49,7 +49,7 @@ class ClipParameters:
         close_up_percent: share of close-ups in the split `"train"`; the others have none.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 1200), ("test", 400))
+    splits: tuple[tuple[str, int], ...] = (("train", 1200), ("validation", 600), ("test", 1200))
     size: int = 64
     num_frames: tuple[int, int] = (56, 72)
     action_frames: tuple[int, int] = (12, 16)

@@ -81,6 +81,7 @@ class SttsRecipe(Recipe):
     def build_model(self) -> SttsForVideoClassification:
         """Make the model from the preset, and fill it from a trained one where that is given."""
         self.config = self.args.model_config(class_names_of(self.train.features["label"]))
+        self.training_config = self.args.training_config(self.config)
         self.processor = self.args.processor(self.config)
         model = SttsForVideoClassification(self.config)
         if self.args.model_name_or_path is not None:
@@ -97,10 +98,12 @@ class SttsRecipe(Recipe):
         return [Stage(FULL_STAGE, full), *stages] if full else stages
 
     def start_stage(self, model: SttsForVideoClassification, stage_index: int) -> nn.Module:
-        """Give the model, or for the first stage a view of it that selects nothing."""
+        """Give the model, or a view of it that keeps less while scorers learn, or everything in the first stage."""
         self.unreadable = UnreadableVideos(len(self.train), self.args.max_unreadable_share)
         self.mixing = self.args.mixing()
-        return full_network_of(model) if self._is_full(stage_index) else model
+        if self._is_full(stage_index):
+            return full_network_of(model)
+        return model if self.training_config is self.config else network_sharing_weights(model, self.training_config)
 
     def train_dataset(self, stage_index: int) -> Dataset:
         """Give random clips of the training videos."""
@@ -227,8 +230,20 @@ class SttsRecipe(Recipe):
 
 def full_network_of(model: SttsForVideoClassification) -> SttsForVideoClassification:
     """Give a model that selects nothing and shares backbone and classifier with `model`."""
-    config = SttsConfig.from_dict(model.config.to_dict() | {"selection_mode": "none"})
+    return network_sharing_weights(model, SttsConfig.from_dict(model.config.to_dict() | {"selection_mode": "none"}))
+
+
+def network_sharing_weights(model: SttsForVideoClassification, config: SttsConfig) -> SttsForVideoClassification:
+    """Give a model that has the weights of `model`, the very same tensors, but keeps other tokens or all.
+
+    Args:
+        model: whose weights are shared.
+        config: its configuration with another mode or other ratios; selectors are those of `model`, or none.
+    """
     with torch.device("meta"):
-        full = SttsForVideoClassification(config)
-    full.backbone, full.classifier = model.backbone, model.classifier
-    return full
+        network = SttsForVideoClassification(config)
+    network.backbone, network.classifier = model.backbone, model.classifier
+    for name in SELECTOR_MODULES:
+        for selector, source in zip(getattr(network, name), getattr(model, name), strict=False):
+            selector.scorer = source.scorer
+    return network

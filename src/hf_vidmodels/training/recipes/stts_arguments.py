@@ -80,6 +80,13 @@ class SttsArguments(TrainingArguments):
     temporal_keep_ratios: list[float] | None = argument(None, "Share of the frames that each of them keeps.")
     spatial_select_layers: list[int] | None = argument(None, "Blocks or stages before which regions are selected.")
     spatial_keep_ratios: list[float] | None = argument(None, "Share of a frame's tokens that each of them keeps.")
+    training_temporal_keep_ratios: list[float] | None = argument(
+        None,
+        "Share of the frames that is kept in training, by default what the model keeps afterwards. With a smaller one "
+        "more depends on each choice, so that scorers learn more from a clip. For learned selection; the other modes "
+        "have no scorers.",
+    )
+    training_spatial_keep_ratios: list[float] | None = argument(None, "The same for a frame's tokens.")
     num_noise_samples: int | None = argument(None, "Perturbations that the relaxed selection averages.")
     sigma: float | None = argument(None, "Deviation of the perturbations at the start of training.")
     sigma_schedule: Literal["linear", "constant"] | None = argument(None, "Whether it falls to 0 until the end.")
@@ -176,6 +183,25 @@ class SttsArguments(TrainingArguments):
         id2label = dict(enumerate(class_names))
         label2id = {name: number for number, name in id2label.items()}
         return SttsConfig.from_preset(self.preset, **settings, id2label=id2label, label2id=label2id)
+
+    def training_config(self, config: SttsConfig) -> SttsConfig:
+        """Give the configuration with which a model of `config` learns to select: itself, or one that keeps less.
+
+        Raises:
+            ValueError: for shares of training that do not fit the model, or keep more than it does.
+        """
+        if config.selection_mode != "learned":
+            return config
+        changes = {}
+        for name in ("temporal_keep_ratios", "spatial_keep_ratios"):
+            if (ratios := getattr(self, f"training_{name}")) is not None:
+                kept = list(getattr(config, name))
+                fits = len(ratios) == len(kept) and all(
+                    0 < less <= more for less, more in zip(ratios, kept, strict=True)
+                )
+                self.require(fits, f"training_{name}", f"must be positive and at most {kept}, which the model keeps")
+                changes[name] = ratios
+        return SttsConfig.from_dict(config.to_dict() | changes) if changes else config
 
     def processor(self, config: SttsConfig) -> SttsVideoProcessor:
         """Make the processor: the backbone's published protocol with what is given here."""
