@@ -181,8 +181,15 @@ def test_a_clip_tells_its_class_in_a_short_time_and_a_small_region():
         assert len(others) >= 4 and others.max() <= parameters.fidget_strength[1]
 
 
-def test_some_training_clips_are_close_ups_of_an_action_and_no_test_clips():
-    for split, share in (("train", 0.4), ("test", 0.0)):
+def test_clips_have_a_split_to_choose_settings_on_before_the_one_that_scores_them():
+    splits = dict(ClipParameters().splits)
+    assert list(splits) == ["train", "validation", "test"]
+    firsts = {split: fingerprint(compose_embedded_scene("clips", split, 0)) for split in splits}
+    assert len(set(firsts.values())) == 3
+
+
+def test_some_training_clips_are_close_ups_of_an_action_and_none_of_those_that_score():
+    for split, share in (("train", 0.4), ("validation", 0.0), ("test", 0.0)):
         scenes = [compose_embedded_scene("clips", split, index) for index in range(100)]
         close_ups = [scene for scene in scenes if len(scene.sprites) == 1]
         assert len(close_ups) == pytest.approx(100 * share, abs=12 * bool(share))

@@ -37,7 +37,8 @@ class ClipParameters:
     one digit alone that acts all the time.
 
     Attributes:
-        splits: name of each split and its number of clips.
+        splits: name of each split and its number of clips. Settings are chosen on `"validation"`, whose clips are like
+            those of `"test"` but for their digits, which are from the handwriting seen in training.
         size: side of the square pictures in pixels.
         num_frames: length of a clip.
         action_frames: length of the action.
