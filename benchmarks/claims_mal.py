@@ -94,7 +94,8 @@ def train(folder: Path, seed: int) -> None:
     if (folder / "metrics.json").is_file():
         return
     command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--recipe", "mal/embedded"]
-    command += ["--output_dir", str(folder), "--seed", str(seed), "--disable_tqdm", "true"]
+    command += ["--output_dir", str(folder), "--seed", str(seed), "--eval_split", "test"]
+    command += ["--disable_tqdm", "true"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
