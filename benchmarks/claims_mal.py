@@ -71,6 +71,7 @@ def main() -> None:
         if arguments.phase2:
             command = [sys.executable, str(REPOSITORY / "benchmarks" / "claims_mal_phase2.py"), "--models"]
             command += [*map(str, folders), "--seeds", *map(str, arguments.seeds)]
+            command += ["--processes", str(arguments.processes)]
             holds &= subprocess.run(command, check=False).returncode == 0
     sys.exit(0 if holds else 1)
 
