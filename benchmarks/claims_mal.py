@@ -71,6 +71,7 @@ def main() -> None:
         if arguments.phase2:
             command = [sys.executable, str(REPOSITORY / "benchmarks" / "claims_mal_phase2.py"), "--models"]
             command += [*map(str, folders), "--seeds", *map(str, arguments.seeds)]
+            command += ["--processes", str(arguments.processes)]
             holds &= subprocess.run(command, check=False).returncode == 0
     sys.exit(0 if holds else 1)
 
@@ -94,7 +95,8 @@ def train(folder: Path, seed: int) -> None:
     if (folder / "metrics.json").is_file():
         return
     command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--recipe", "mal/embedded"]
-    command += ["--output_dir", str(folder), "--seed", str(seed), "--disable_tqdm", "true"]
+    command += ["--output_dir", str(folder), "--seed", str(seed), "--eval_split", "test"]
+    command += ["--disable_tqdm", "true"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

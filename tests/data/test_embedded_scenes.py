@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from hf_vidmodels.data.embedded_videos import GLOW_COLOURS, ClipParameters
 FINGERPRINTS = {
     "images": ("f10566fb665cba0e", "a8082016555a8bc7"),
     "clips": ("5a025d05e931f10e", "566ece64bf5f61db"),
-    "boxes": ("2578ec59f2d55223", "2673f5b043071425"),
+    "boxes": ("d8ec846865863649", "f8c7c7e46352ac56"),
     "untrimmed": ("b1f2596bc9eb2c8b", "b66c98022b59af93"),
     "tubes": ("aa36c75ea4ee58b4", "bfd408c32cd4a2b4"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
@@ -205,6 +206,20 @@ def test_a_glowing_digit_takes_the_colour_of_its_glow():
     shown = render_frames(alone)[middle][shown_masks(alone, middle)[0]].astype(int)
     expected = np.array(GLOW_COLOURS[action.label]) * scene.background.light[middle] // 256
     assert np.median(np.abs(shown - expected)) <= 1
+
+
+def test_digits_of_the_box_corpus_keep_their_distance():
+    crowded = replace(EMBEDDED_CORPORA["boxes"].parameters, digits=(4, 4))
+    numbers = []
+    for index in range(30):
+        scene = compose_embedded_scene("boxes", "train", index, parameters=crowded)
+        digits = [sprite.poses for sprite in scene.sprites if sprite.digit >= 0]
+        numbers.append(len(digits))
+        for first, second in itertools.combinations(digits, 2):
+            apart = max(abs(first.x[0] - second.x[0]), abs(first.y[0] - second.y[0]))
+            assert apart >= 0.7 * (first.size[0] + second.size[0]) / 2
+    # Where there is no room there are fewer, but most pictures have what was asked for.
+    assert min(numbers) >= 1 and np.mean(numbers) > 3
 
 
 def test_pieces_of_a_video_join_without_a_seam():

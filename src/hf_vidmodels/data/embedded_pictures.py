@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .embedded_motions import Poses
 from .embedded_rendering import mask_box, visible_masks
 from .embedded_scenes import (
     CLUTTER,
@@ -25,6 +26,8 @@ DIGITS = tuple("0123456789")
 _HALVES = (((0, 4), (0, 8)), ((4, 8), (0, 8)), ((0, 8), (0, 4)), ((0, 8), (4, 8)))
 # A digit with fewer visible pixels counts as clutter.
 _LEAST_VISIBLE = 40
+# Draws of a digit that finds no room.
+_TRIALS = 20
 _SIMILAR_COLOUR = 45
 
 
@@ -35,11 +38,13 @@ class PictureParameters:
     Attributes:
         splits: name of each split and its number of pictures.
         size: side of the square pictures in pixels.
-        digits: number of whole digits.
+        digits: number of whole digits; fewer where there is no room.
         side: of a digit in pixels.
         clutter: number of pieces.
         clutter_side: of the digit that a piece is the half of, in pixels.
         similar_percent: chance that a digit's colour is close to one of the background's.
+        least_distance_percent: distance of the centres of two digits, down or across, that they keep at least; in
+            percent of the mean of their sides.
         labelled_every: of the pictures outside the test split only each so-manieth has a label.
     """
 
@@ -50,17 +55,19 @@ class PictureParameters:
     clutter: tuple[int, int]
     clutter_side: tuple[int, int]
     similar_percent: int = 0
+    least_distance_percent: int = 0
     labelled_every: int = 1
 
 
 BOXES = PictureParameters(
-    splits=(("train", 300), ("test", 100)),
+    splits=(("train", 900), ("validation", 150), ("test", 200)),
     size=128,
-    digits=(1, 5),
-    side=(32, 60),
+    digits=(1, 4),
+    side=(36, 56),
     clutter=(5, 10),
     clutter_side=(20, 36),
-    similar_percent=40,
+    similar_percent=25,
+    least_distance_percent=70,
 )
 OBJECTS = PictureParameters(
     splits=(("train", 300), ("test", 150)),
@@ -93,7 +100,9 @@ def picture_scene(rng: np.random.Generator, split: str, parameters: PictureParam
         piece.rows, piece.columns = _HALVES[rng.integers(len(_HALVES))]
         piece.digit = CLUTTER
         pieces.append(piece)
-    digits = [_picture_digit(rng, split, background, p) for _ in range(between(rng, p.digits))]
+    digits: list[Sprite] = []
+    for _ in range(between(rng, p.digits)):
+        digits += _find_room(rng, split, background, digits, p)
     behind = pieces + digits[:-1]
     order = rng.permutation(len(behind))
     return Scene(p.size, 1, background, [behind[number] for number in order] + digits[-1:])
@@ -134,6 +143,22 @@ def annotate_image(scene: Scene, image_id: str, number: int, parameters: Picture
     """One row for image classification; outside the test split most pictures have no label."""
     labelled = image_id.startswith("test") or number % parameters.labelled_every == 0
     return [{"label": DIGITS[scene.sprites[-1].digit] if labelled else None}]
+
+
+def _find_room(
+    rng: np.random.Generator, split: str, background: Background, others: list[Sprite], p: PictureParameters
+) -> list[Sprite]:
+    """Draw a digit until it is far enough from the others; none when there is no room."""
+    for _ in range(_TRIALS):
+        digit = _picture_digit(rng, split, background, p)
+        if all(_distance_percent(digit.poses, other.poses) >= p.least_distance_percent for other in others):
+            return [digit]
+    return []
+
+
+def _distance_percent(first: Poses, second: Poses) -> int:
+    apart = max(abs(int(first.x[0] - second.x[0])), abs(int(first.y[0] - second.y[0])))
+    return 200 * apart // int(first.size[0] + second.size[0])
 
 
 def _picture_digit(rng: np.random.Generator, split: str, background: Background, p: PictureParameters) -> Sprite:
