@@ -39,7 +39,7 @@ GRABCUT_ITERATIONS = 5
 SIMILAR = 60
 # Pixels around a box whose colours count as its surroundings.
 RING = 6
-NUM_FAILURES = 8
+NUM_FAILURES = 4
 
 
 @dataclass(frozen=True)
