@@ -6,7 +6,8 @@ H.264 files of 300 frames, 320x240, with a key frame every 12 and every 250 fram
 clip is 16 frames, one drawn from each sixteenth of a video. Four ways give the same clips:
 
     sequential   PyAV decodes the whole file with one thread and converts the wanted frames to RGB
-    torchcodec   its decoder alone, one thread, asked for the wanted frames (left out where it cannot be used)
+    torchcodec   its decoder alone, one thread, asked for the wanted frames (`pip install torchcodec`; left out where
+                 it cannot be used)
     1 worker     a DataLoader over `VideoClips`, drawing, collating and handing over included
     2 workers    the same with two
 
