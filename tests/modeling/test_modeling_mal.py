@@ -8,6 +8,7 @@ from torch import nn
 
 from hf_vidmodels import AutoModelForMaskLabeling, MalConfig, MalForMaskLabeling, MalImageProcessor
 from method_examples import mal_batch, mal_config
+from model_checks import assert_checkpointing_changes_no_gradient
 
 
 def make_model(**settings):
@@ -140,15 +141,7 @@ def test_frozen_stages_do_not_learn(through_loading, tmp_path):
 
 
 def test_gradient_checkpointing_changes_no_gradient(batch):
-    gradients = []
-    for checkpointing in (False, True):
-        model = make_model().train()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        model(**batch).loss.backward()
-        gradients.append({name: value.grad for name, value in model.student.named_parameters()})
-    for name, value in gradients[0].items():
-        torch.testing.assert_close(value, gradients[1][name], atol=1e-7, rtol=1e-5)
+    assert_checkpointing_changes_no_gradient(make_model, lambda model: model(**batch).loss, atol=1e-7, rtol=1e-5)
 
 
 def test_rows_do_not_depend_on_what_else_is_in_the_batch(crops):

@@ -3,6 +3,7 @@ import torch
 
 from hf_vidmodels.configuration.configuration_backbones import MvitConfig
 from hf_vidmodels.modeling.backbones.mvit import MvitModel
+from model_checks import assert_checkpointing_changes_no_gradient, assert_fused_and_open_attention_agree
 
 
 def config_of(**overrides):
@@ -81,10 +82,7 @@ def test_filters_exchange_the_patches_but_never_the_class_token(clips):
 
 
 def test_fused_and_open_attention_agree(clips):
-    model = model_of()
-    torch.testing.assert_close(
-        model(clips).pooler_output, model(clips, output_attentions=True).pooler_output, atol=1e-5, rtol=1e-5
-    )
+    assert_fused_and_open_attention_agree(model_of(), clips)
 
 
 def test_dropout_and_drop_path_act_in_training_only(clips):
@@ -96,15 +94,7 @@ def test_dropout_and_drop_path_act_in_training_only(clips):
 
 
 def test_checkpointing_gives_the_same_gradients(clips):
-    gradients = []
-    for checkpointing in (False, True):
-        model = model_of().train()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        model(clips).pooler_output.square().sum().backward()
-        gradients.append([parameter.grad for parameter in model.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other)
+    assert_checkpointing_changes_no_gradient(model_of, lambda model: model(clips).pooler_output.square().sum())
 
 
 def test_inference_in_parts_gives_what_the_whole_gives(clips, monkeypatch):
