@@ -11,19 +11,17 @@ the full method is at least 3 points above its own step 0. Exit status 1 when it
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from benchmark_parts import train_recipe
 from tqdm.auto import tqdm
 
 from hf_vidmodels.atomic_io import write_json
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CLAIMED_GAIN = 0.03
 VARIANTS = {
     "full": [],
@@ -72,13 +70,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def train(output_dir: Path, seed: int, options: list[str]) -> list[float]:
     """Train one run; give the average mAP of each step."""
-    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--recipe", "asm_loc/embedded"]
-    command += ["--output_dir", str(output_dir), "--seed", str(seed), "--disable_tqdm", "true", *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    train_recipe("asm_loc/embedded", output_dir, seed, options)
     metrics = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     num_steps = sum(name.startswith("average_mAP_step") for name in metrics)
     return [metrics[f"average_mAP_step{step}"] for step in range(num_steps)]

@@ -14,7 +14,6 @@ a claim does not hold.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from benchmark_parts import train_recipe
 from PIL import Image
 
 from hf_vidmodels.atomic_io import write_json
@@ -32,7 +32,6 @@ from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.modeling.ops.run_length_masks import decode_rles
 from hf_vidmodels.visualization.mask_overlays import draw_instances, tile_drawings
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CLAIMED_GAIN = 0.20
 GRABCUT_ITERATIONS = 5
 # Mean distance of colours, in levels of 255, below which an object looks like what surrounds it.
@@ -69,7 +68,7 @@ def main() -> None:
         if arguments.pictures is not None:
             draw_failures(masks, overlaps, instances).save(arguments.pictures)
         if arguments.phase2:
-            command = [sys.executable, str(REPOSITORY / "benchmarks" / "claims_mal_phase2.py"), "--models"]
+            command = [sys.executable, str(Path(__file__).with_name("claims_mal_phase2.py")), "--models"]
             command += [*map(str, folders), "--seeds", *map(str, arguments.seeds)]
             command += ["--processes", str(arguments.processes)]
             holds &= subprocess.run(command, check=False).returncode == 0
@@ -92,16 +91,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def train(folder: Path, seed: int) -> None:
     """Train one run, unless it is there."""
-    if (folder / "metrics.json").is_file():
-        return
-    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--recipe", "mal/embedded"]
-    command += ["--output_dir", str(folder), "--seed", str(seed), "--eval_split", "test"]
-    command += ["--disable_tqdm", "true"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    if not (folder / "metrics.json").is_file():
+        train_recipe("mal/embedded", folder, seed, ["--eval_split", "test"])
 
 
 def read_instances() -> list[Instance]:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmark_parts import train_recipe
 from small_mask_rcnn import mask_average_precision, train_segmenter
 
 from hf_vidmodels.atomic_io import read_json_object, write_json
@@ -79,13 +80,6 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def train_labeler(folder: Path, seed: int) -> str:
-    """Train MAL by its recipe on the boxes of the embedded corpus."""
-    words = ["--recipe", "mal/embedded", "--output_dir", str(folder), "--seed", str(seed)]
-    subprocess.run([sys.executable, str(REPOSITORY / "scripts" / "train.py"), *words], check=True)
-    return str(folder)
-
-
 def measure(seed: int, model: str | None, num_pictures: int, epochs: int, kept: Path | None) -> dict[str, Any]:
     """Label the pictures of one seed, train the segmenter on each kind of masks, and score it; on one thread.
 
@@ -109,7 +103,10 @@ def measure(seed: int, model: str | None, num_pictures: int, epochs: int, kept: 
         parameters = replace(BOXES, splits=(("train", num_pictures),))
         corpus = load_embedded_corpus("boxes", seed=seed + 1, cache_dir=folder, split="train", parameters=parameters)
         images = write_instance_file(corpus, folder / "true.json")
-        words = ["--model", model or train_labeler(folder / "mal", seed), "--annotations", folder / "true.json"]
+        if model is None:
+            model = str(folder / "mal")
+            train_recipe("mal/embedded", Path(model), seed, ["--eval_strategy", "no"])
+        words = ["--model", model, "--annotations", folder / "true.json"]
         words += ["--images", images, "--output", folder / "mal.json", "--batch_size", 32]
         words += ["--scales", *SCALES]
         subprocess.run([sys.executable, str(REPOSITORY / "scripts" / "label_masks.py"), *map(str, words)], check=True)

@@ -15,8 +15,6 @@ least 3 points each. Exit status 1 when it does not hold.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmark_parts import train_recipe
 from tqdm.auto import tqdm
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.data.embedded import METADATA, make_embedded_corpus
 from hf_vidmodels.training.recipe_files import find_recipe, read_recipe
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = "stts/embedded"
 SPLIT = "test"
 MODES = ("none", "learned", "random", "uniform")
@@ -130,14 +128,8 @@ def recipe_epochs() -> tuple[int, int]:
 
 
 def run(output_dir: Path, seed: int, epochs: int, options: list[str]) -> Path:
-    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--recipe", RECIPE, "--seed", str(seed)]
-    command += ["--output_dir", str(output_dir), "--num_full_epochs", "0", "--num_train_epochs", str(epochs)]
-    command += ["--disable_tqdm", "true", "--save_strategy", "no", *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    stage = ["--num_full_epochs", "0", "--num_train_epochs", str(epochs), "--save_strategy", "no"]
+    train_recipe(RECIPE, output_dir, seed, [*stage, *options])
     return output_dir
 
 
