@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
+# Courses of the learning rate that every recipe knows; a recipe with one of its own puts it before them.
+CommonSchedule = Literal[
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
+]
 
 
 def argument(default: Any, help: str, *, group: str | None = None, changes_result: bool = True) -> Any:
@@ -147,9 +151,7 @@ class TrainingArguments:
     max_grad_norm: float = argument(
         0.0, "Scale gradients down to this norm over all parameters; 0: do not clip.", group=_OPTIMISATION
     )
-    lr_scheduler_type: Literal[
-        "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
-    ] = argument(
+    lr_scheduler_type: CommonSchedule = argument(
         "constant",
         "Course of the learning rate over the steps of a stage. All but constant may begin with a warm-up.",
         group=_OPTIMISATION,

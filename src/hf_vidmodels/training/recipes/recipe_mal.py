@@ -23,7 +23,7 @@ from ...data.corpora import load_corpus
 from ...data.mask_corpora import MASK_TASK
 from ...modeling.modeling_mal import MalForMaskLabeling
 from ...processing.processing_mal import MalImageProcessor
-from ..arguments import TrainingArguments, argument
+from ..arguments import CommonSchedule, TrainingArguments, argument
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..mask_evaluation import draw_examples, evaluate_masks, label_pictures, require_true_masks
 from ..recipe import Evaluation, Progress, Recipe, Stage
@@ -36,16 +36,7 @@ OWN_SCHEDULE = "warmup_cosine_waves"
 class MalArguments(TrainingArguments):
     """Arguments of the MAL recipe; those left out (none) are the preset's."""
 
-    lr_scheduler_type: Literal[
-        "warmup_cosine_waves",
-        "constant",
-        "constant_with_warmup",
-        "linear",
-        "cosine",
-        "cosine_with_min_lr",
-        "polynomial",
-        "inverse_sqrt",
-    ] = argument(
+    lr_scheduler_type: Literal["warmup_cosine_waves", CommonSchedule] = argument(
         OWN_SCHEDULE,
         "Course of the learning rate. warmup_cosine_waves rises over warmup_epochs from 0 to the peak, then follows "
         "num_lr_waves half waves of a cosine down to min_lr_share of it; the others are those of all recipes.",
@@ -95,8 +86,10 @@ class MalArguments(TrainingArguments):
     loss_warmup_scope: Literal["first_epoch", "run"] | None = argument(
         None, "Whether these warm-ups end with the first epoch."
     )
+    crf_kernel_size: int | None = argument(None, "Side of the mean field's window, odd; above 3 set crf_compat false.")
     crf_zeta: float | None = argument(None, "Width of the colour likeness in the mean field.")
     crf_num_iterations: int | None = argument(None, "Updates of the mean field.")
+    crf_compat: bool | None = argument(None, "Compute the mean field by the official formula, for windows of 3 only.")
     crf_size_ratio: float | None = argument(None, "Resolution of the mean field over that of the logits.")
     crf_low: float | None = argument(None, "Least probability in the mean field.")
     crf_high: float | None = argument(None, "Greatest probability in the mean field.")

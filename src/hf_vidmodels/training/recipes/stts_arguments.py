@@ -8,7 +8,7 @@ from ...data.unreadable_videos import DEFAULT_SHARE
 from ...processing.frame_sampling import SAMPLING_STRATEGIES
 from ...processing.processing_stts import SttsVideoProcessor
 from ...processing.view_scores import VIEW_AGGREGATIONS
-from ..arguments import TrainingArguments, argument
+from ..arguments import CommonSchedule, TrainingArguments, argument
 from ..clip_augmentation import ClipAugmentation
 from ..clip_mixing import ClipMixing
 from ..video_rand_augment import GREATEST_MAGNITUDE, VideoRandAugment
@@ -20,17 +20,7 @@ SCORERS_FIRST, STEPPED_COSINE = "scorers_first", "stepped_cosine"
 class SttsArguments(TrainingArguments):
     """Arguments of the STTS recipe; those left out (none) are the preset's or the protocol's."""
 
-    lr_scheduler_type: Literal[
-        "scorers_first",
-        "stepped_cosine",
-        "constant",
-        "constant_with_warmup",
-        "linear",
-        "cosine",
-        "cosine_with_min_lr",
-        "polynomial",
-        "inverse_sqrt",
-    ] = argument(
+    lr_scheduler_type: Literal["scorers_first", "stepped_cosine", CommonSchedule] = argument(
         SCORERS_FIRST,
         "Course of the learning rate. scorers_first (MViT's recipe): scorers fall by a half cosine from their peak to "
         "final_learning_rate; all else rests until following_start_epoch and then has the same rate, but at most "
