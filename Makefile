@@ -11,7 +11,7 @@ help:
 	@echo "make demo    train, score, draw, save and reload ASM-Loc on the embedded corpus (about 5 minutes)"
 	@echo "make test    run all tests with coverage"
 	@echo "make lint    check format and lint"
-	@echo "make claims  repeat all measurements of benchmarks/ (about three hours)"
+	@echo "make claims  repeat all measurements of benchmarks/ (three to four hours)"
 	@echo "make clean   remove the environment and the demo's output"
 
 $(READY): setup.cfg pyproject.toml constraints.txt

@@ -80,7 +80,7 @@ def test_two_processes_train_and_the_run_labels_a_file(corpus, tmp_path):
 
     alone = run_here("evaluate.py", "--model", run, "--corpus", corpus, "--output_dir", tmp_path / "alone")
     assert alone.status == 0, alone.stderr
-    assert "filled box" in alone.stdout
+    assert "filled box" in alone.stdout and "COCO's mask AP" in alone.stdout
     assert json.loads((tmp_path / "alone" / "metrics.json").read_text())["metrics"] == results["metrics"]
 
     labelled = run_here(

@@ -203,6 +203,9 @@ def test_a_run_leaves_the_teacher_alone_and_a_resumed_one_the_same(train):
     assert AutoImageProcessor.from_pretrained(folder).side == 32
     results = json.loads((folder / "metrics.json").read_text())
     assert {"mIoU", "mIoU_filled_box", "instance_IoU", "AP"} <= set(results["metrics"])
+    overlaps, precision = results["tables"]
+    assert [row[0] for row in overlaps["rows"]] == ["filled box", "mask"]
+    assert precision["rows"] == [["mask", *(results["metrics"][name] for name in precision["columns"][1:])]]
     predictions = json.loads((folder / "predictions.json").read_text())
     assert predictions["annotations"][0]["segmentation"]["size"] == [128, 128]
     assert (folder / "figures" / "masks.png").is_file()
