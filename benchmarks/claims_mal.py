@@ -71,6 +71,8 @@ def main() -> None:
             command = [sys.executable, str(Path(__file__).with_name("claims_mal_phase2.py")), "--models"]
             command += [*map(str, folders), "--seeds", *map(str, arguments.seeds)]
             command += ["--processes", str(arguments.processes)]
+            if arguments.models is not None:
+                command += ["--kept", str(arguments.models / "phase2")]
             holds &= subprocess.run(command, check=False).returncode == 0
     sys.exit(0 if holds else 1)
 
@@ -81,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     parser.add_argument(
-        "--models", type=Path, help="folder that keeps the runs; those that are there are not repeated"
+        "--models", type=Path, help="folder that keeps the runs and what phase 2 measured; nothing there is repeated"
     )
     parser.add_argument("--phase2", action="store_true", help="also measure the retention rate")
     parser.add_argument("--pictures", type=Path, help="file for pictures of the worst masks of MAL and of GrabCut")
