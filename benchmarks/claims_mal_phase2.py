@@ -34,10 +34,12 @@ from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.embedded import load_embedded_corpus
 from hf_vidmodels.data.embedded_pictures import BOXES
 from hf_vidmodels.metrics.mask_quality import compare_annotations, retention_rate
+from hf_vidmodels.modeling.modeling_mal import MalForMaskLabeling
+from hf_vidmodels.training.mask_evaluation import SHOWN_PRECISION
+from hf_vidmodels.weight_digest import digest_of_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CLAIMED_RETENTION = 90.0
-SHOWN = ("AP", "AP50", "AP75")
 # Sizes of the crop that MAL looks at; the larger one makes its outlines more exact.
 SCALES = (1, 1.33)
 
@@ -88,13 +90,23 @@ def measure(seed: int, model: str | None, num_pictures: int, epochs: int, kept: 
         model: a trained MAL; None trains it.
         num_pictures: to label and to train the segmenter on.
         epochs: of the segmenter.
-        kept: folder of earlier measurements, by seed; the caller sees to it that they are of the same model.
+        kept: folder of earlier measurements, by seed.
 
     Returns:
-        `mIoU` of the labelled masks, their `retention` rate, and the mask AP by kind of masks.
+        `mIoU` of the labelled masks, their `retention` rate, the mask AP by kind of masks, and the settings.
+
+    Raises:
+        ValueError: what is kept of this seed was measured with another model or other settings.
     """
-    if kept is not None and (kept / f"{seed}.json").is_file():
-        return read_json_object(kept / f"{seed}.json", "a measurement of phase 2")
+    settings = {"pictures": num_pictures, "epochs": epochs, "weights_sha256": model and weights_digest(model)}
+    if kept is not None and (path := kept / f"{seed}.json").is_file():
+        row = read_json_object(path, "a measurement of phase 2")
+        if row.get("settings") != settings:
+            raise ValueError(
+                f"{path} was measured with {row.get('settings')}, not with {settings}: delete it, or give another "
+                "folder for --kept"
+            )
+        return row
     torch.set_num_threads(1)
     test = load_corpus("embedded/boxes", split="test")
     held_out = coco_content(test), pictures_of(test)
@@ -118,9 +130,10 @@ def measure(seed: int, model: str | None, num_pictures: int, epochs: int, kept: 
     for kind, content in {"true": true, "mal": labelled}.items():
         network = train_segmenter(content, pictures, epochs, seed)
         found = mask_average_precision(network, *held_out)
-        precision[kind] = {name: found[name] for name in SHOWN}
+        precision[kind] = {name: found[name] for name in SHOWN_PRECISION}
     row = {
         "seed": seed,
+        "settings": settings,
         "mIoU": compare_annotations(labelled, true)[0].mean_iou,
         "precision": precision,
         "retention": retention_rate(precision["mal"]["AP"], precision["true"]["AP"]),
@@ -129,6 +142,11 @@ def measure(seed: int, model: str | None, num_pictures: int, epochs: int, kept: 
         kept.mkdir(parents=True, exist_ok=True)
         write_json(kept / f"{seed}.json", row)
     return row
+
+
+def weights_digest(model: str) -> str:
+    """Give the SHA-256 of the network that answers."""
+    return digest_of_weights(MalForMaskLabeling.from_pretrained(model, inference_only=True))
 
 
 def pictures_of(dataset: Any) -> dict[int, np.ndarray]:
@@ -148,9 +166,9 @@ def print_row(row: Mapping[str, Any]) -> None:
 
 def print_means(rows: list[dict[str, Any]]) -> None:
     """Print the table of means over seeds."""
-    print(f"\n{'trained on':12} " + " ".join(f"{name:>6}" for name in SHOWN) + "  retention")
+    print(f"\n{'trained on':12} " + " ".join(f"{name:>6}" for name in SHOWN_PRECISION) + "  retention")
     for kind, name in (("true", "true masks"), ("mal", "MAL's masks")):
-        means = [np.mean([row["precision"][kind][metric] for row in rows]) for metric in SHOWN]
+        means = [np.mean([row["precision"][kind][metric] for row in rows]) for metric in SHOWN_PRECISION]
         kept = 100.0 if kind == "true" else np.mean([row["retention"] for row in rows])
         print(f"{name:12} " + " ".join(f"{value:6.3f}" for value in means) + f"  {kept:7.1f} %")
 
