@@ -175,6 +175,9 @@ class TrainingArguments:
         "When to evaluate: never (then there is no card with results), at the end of the run, or also after epochs.",
         group=_EVALUATION,
     )
+    eval_split: str | None = argument(
+        None, "Split to evaluate on; by default the first that is not 'train'.", group=_EVALUATION
+    )
     eval_epochs: int = argument(
         1, "With eval_strategy epoch: evaluate after every so many epochs of a stage.", group=_EVALUATION
     )

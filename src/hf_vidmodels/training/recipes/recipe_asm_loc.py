@@ -43,7 +43,6 @@ class AsmLocArguments(TrainingArguments):
         None, "Folder that keeps features made from videos; by default the package's cache.", changes_result=False
     )
     feature_processes: int = argument(1, "Processes that make features from videos.", changes_result=False)
-    eval_split: str | None = argument(None, "Split to evaluate on; by default the first that is not 'train'.")
     epochs_per_step: int | None = argument(
         None,
         "Epochs of every network but the last, which trains until num_train_epochs are over. none: equal shares.",

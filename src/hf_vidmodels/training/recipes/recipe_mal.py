@@ -54,7 +54,6 @@ class MalArguments(TrainingArguments):
         "Published ViT weights to start the encoder from: a weight file, or a folder or Hub id of transformers. none: "
         "it starts at random.",
     )
-    eval_split: str | None = argument(None, "Split to evaluate on; by default the first that is not 'train'.")
     kept_networks: Literal["inference", "both"] = argument(
         "inference", "Networks that the finished run holds: the one that answers, or student and teacher."
     )

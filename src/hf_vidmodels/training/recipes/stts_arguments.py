@@ -39,7 +39,6 @@ class SttsArguments(TrainingArguments):
         "Epochs at the beginning in which the network trains without selection, by warm-up (warmup_ratio) and a "
         "cosine; the remaining num_train_epochs train it with selection.",
     )
-    eval_split: str | None = argument(None, "Split to evaluate on; by default the first that is not 'train'.")
     media_dir: str | None = argument(
         None, "Folder of the videos of a published list; by default found under data_dir.", changes_result=False
     )
