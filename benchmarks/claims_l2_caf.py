@@ -25,8 +25,8 @@ from transformers.utils import logging
 from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
-from hf_vidmodels.data.embedded import load_embedded_corpus
-from hf_vidmodels.data.embedded_pictures import OBJECTS
+from hf_vidmodels.data.embedded.embedded_corpora import load_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_pictures import OBJECTS
 from hf_vidmodels.metrics.object_localization import evaluation_maps, max_box_accuracy, scale_boxes
 
 CORPUS = "embedded/objects"

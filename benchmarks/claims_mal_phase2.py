@@ -29,13 +29,13 @@ from small_mask_rcnn import mask_average_precision, train_segmenter
 
 from hf_vidmodels.atomic_io import read_json_object, write_json
 from hf_vidmodels.command_line import run
-from hf_vidmodels.data.coco_content import coco_content, write_instance_file
 from hf_vidmodels.data.corpora import load_corpus
-from hf_vidmodels.data.embedded import load_embedded_corpus
-from hf_vidmodels.data.embedded_pictures import BOXES
+from hf_vidmodels.data.embedded.embedded_corpora import load_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_pictures import BOXES
+from hf_vidmodels.data.instances.coco_content import coco_content, write_instance_file
+from hf_vidmodels.evaluation.mask_evaluation import SHOWN_PRECISION
 from hf_vidmodels.metrics.mask_quality import compare_annotations, retention_rate
 from hf_vidmodels.modeling.modeling_mal import MalForMaskLabeling
-from hf_vidmodels.training.mask_evaluation import SHOWN_PRECISION
 from hf_vidmodels.weight_digest import digest_of_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]

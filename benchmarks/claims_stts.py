@@ -26,7 +26,7 @@ from benchmark_parts import train_recipe
 from tqdm.auto import tqdm
 
 from hf_vidmodels.atomic_io import write_json
-from hf_vidmodels.data.embedded import METADATA, make_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_corpora import METADATA, make_embedded_corpus
 from hf_vidmodels.training.recipe_files import find_recipe, read_recipe
 
 RECIPE = "stts/embedded"

@@ -22,9 +22,9 @@ import torch
 
 from hf_vidmodels import MalConfig, MalForMaskLabeling, MalImageProcessor
 from hf_vidmodels.command_line import run
-from hf_vidmodels.data.coco_content import write_instance_file
-from hf_vidmodels.data.embedded import load_embedded_corpus
-from hf_vidmodels.data.embedded_pictures import BOXES
+from hf_vidmodels.data.embedded.embedded_corpora import load_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_pictures import BOXES
+from hf_vidmodels.data.instances.coco_content import write_instance_file
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "label_masks.py"

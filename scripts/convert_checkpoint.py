@@ -1,49 +1,7 @@
-"""Convert a checkpoint of a method's official code into a folder that `AutoModel.from_pretrained` opens.
+"""Convert a checkpoint of a method's official code into a folder that `AutoModel.from_pretrained` opens."""
 
-Example (ASM-Loc; the checkpoint is the released folder, or its files in order, base network first):
-    python scripts/convert_checkpoint.py --method asm_loc --checkpoint ASM-Loc/ckpt/THUMOS \
-        --official_config options.json --output_dir asm-loc-thumos
-
-options.json holds the official options by their own names, at least what decides the network's shape:
-    {"dataset": "THUMOS", "num_steps": 3}
-"""
-
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
-
-import hf_vidmodels  # noqa: F401  (registers the methods with transformers' Auto classes)
-from hf_vidmodels.atomic_io import atomic_directory, read_json_object
-from hf_vidmodels.auto import method_of
 from hf_vidmodels.command_line import run
-from hf_vidmodels.conversion.convert_checkpoint import CONVERTERS, convert_official_checkpoint
-
-
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", required=True, choices=sorted(CONVERTERS), help="the method's name")
-    parser.add_argument(
-        "--checkpoint", required=True, nargs="+", help="file (.pth, .safetensors), folder, or the files of a cascade"
-    )
-    parser.add_argument("--official_config", required=True, type=Path, help="JSON file with the official options")
-    parser.add_argument("--output_dir", required=True, type=Path, help="new or empty folder for the converted model")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Convert and save model and processor; the folder appears complete or not at all."""
-    args = parse_arguments(arguments)
-    if args.output_dir.exists() and (not args.output_dir.is_dir() or any(args.output_dir.iterdir())):
-        raise ValueError(f"output_dir {args.output_dir} exists and is not an empty folder; choose another")
-    official_config = read_json_object(args.official_config, "the official options")
-    checkpoint = args.checkpoint[0] if len(args.checkpoint) == 1 else args.checkpoint
-    model = convert_official_checkpoint(args.method, checkpoint, official_config)
-    with atomic_directory(args.output_dir) as folder:
-        model.save_pretrained(folder)
-        method_of(model.config).processor_class.from_config(model.config).save_pretrained(folder)
-    print(f"converted {model.num_parameters():,} parameters of {type(model).__name__} into {args.output_dir}")
-
+from hf_vidmodels.commands.convert_command import main
 
 if __name__ == "__main__":
     run(main)

@@ -13,7 +13,7 @@ reads once it holds the features too, as train/ID.npy and test/ID.npy.
 import argparse
 
 from hf_vidmodels.command_line import run
-from hf_vidmodels.data.wtalc import VIDEO_LABEL_SOURCES, convert_wtalc_annotations
+from hf_vidmodels.data.published.wtalc import VIDEO_LABEL_SOURCES, convert_wtalc_annotations
 
 
 def main() -> None:

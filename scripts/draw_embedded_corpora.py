@@ -14,8 +14,8 @@ import numpy as np
 
 from hf_vidmodels.atomic_io import atomic_write
 from hf_vidmodels.command_line import run
-from hf_vidmodels.data.embedded import compose_embedded_scene, load_embedded_corpus
-from hf_vidmodels.data.embedded_motions import ACTIONS
+from hf_vidmodels.data.embedded.embedded_corpora import compose_embedded_scene, load_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
 from hf_vidmodels.processing.decoding import decode_frames, probe_video
 
 CLASS_COLOURS = ("#ff5c5c", "#4fd15f", "#6f8dff", "#ffd23f", "#d86bff")

@@ -1,57 +1,7 @@
-"""Render the model cards kept in this repository from the folders of finished runs. Cards are never edited by hand.
+"""Render the model cards kept in this repository from the folders of finished runs. Cards are never edited by hand."""
 
-For each run this writes model_cards/NAME.md and its pictures to model_cards/NAME/figures/. All numbers come from the
-run's files. NAME is the folder's name unless it is given.
-
-    python scripts/render_model_cards.py runs/asm-loc-digits
-    python scripts/render_model_cards.py asm-loc-digits=runs/a asm-loc-thumos=runs/b --output_dir model_cards
-"""
-
-import argparse
-import re
-import shutil
-from pathlib import Path
-
-from hf_vidmodels.atomic_io import atomic_write
 from hf_vidmodels.command_line import run
-from hf_vidmodels.hub.cards import render_card
-
-
-def main() -> None:
-    """Read the command line and render."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="[NAME=]FOLDER", help="folder of a finished run, optionally named")
-    parser.add_argument("--output_dir", default="model_cards", help="where cards go (default: %(default)s)")
-    arguments = parser.parse_args()
-    named_runs = [name_and_folder(text) for text in arguments.runs]
-    names = [name for name, _ in named_runs]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"several runs are named {', '.join(sorted(repeated))}; give names as NAME=FOLDER")
-    for name, folder in named_runs:
-        print(f"wrote {write_named_card(name, folder, Path(arguments.output_dir))}")
-
-
-def name_and_folder(text: str) -> tuple[str, Path]:
-    """Split `NAME=FOLDER`; a folder alone gives its own name."""
-    name, equals, folder = text.partition("=")
-    folder = Path(folder if equals else text)
-    name = name if equals else folder.resolve().name
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(f"a card cannot be named {name!r}: use letters, digits, '-', '_' and '.'")
-    return name, folder
-
-
-def write_named_card(name: str, folder: Path, output_dir: Path) -> Path:
-    """Render one card with its pictures beside it and return its path."""
-    card = render_card(folder).replace("](figures/", f"]({name}/figures/")
-    shutil.rmtree(output_dir / name, ignore_errors=True)
-    if (folder / "figures").is_dir():
-        shutil.copytree(folder / "figures", output_dir / name / "figures")
-    path = output_dir / f"{name}.md"
-    with atomic_write(path, "w") as file:
-        file.write(card)
-    return path
-
+from hf_vidmodels.commands.card_command import main
 
 if __name__ == "__main__":
     run(main)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import yaml
 
-from hf_vidmodels.data.embedded import make_embedded_corpus
-from hf_vidmodels.data.embedded_videos import ClipParameters
+from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_videos import ClipParameters
 
 SMALL = replace(ClipParameters(), size=32, num_frames=(16, 20), action_frames=(8, 10), actor_side=(10, 14))
 SETTINGS = {

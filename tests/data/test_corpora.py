@@ -7,8 +7,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, Video
 from datasets.exceptions import DatasetNotFoundError
 
-from hf_vidmodels.data import embedded
 from hf_vidmodels.data.corpora import load_corpus
+from hf_vidmodels.data.embedded import embedded_corpora as embedded
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from transformers import AutoModel, pipeline
 
 from fake_hub import TOKEN, FakeHub
 from feature_extraction_examples import save_tiny_checkpoint, write_moving_video
-from hf_vidmodels.data.feature_extraction import SnippetFeatureExtractor
+from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtractor
 
 TASK = "temporal-action-localization"
 

@@ -12,11 +12,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from hf_vidmodels import MalForMaskLabeling, MalImageProcessor
-from hf_vidmodels.commands import labelling_journal, labelling_network
-from hf_vidmodels.data.coco_content import write_instance_file
+from hf_vidmodels.commands.labelling import labelling_journal, labelling_network
 from hf_vidmodels.data.corpora import load_corpus
-from hf_vidmodels.data.embedded import load_embedded_corpus
-from hf_vidmodels.data.embedded_pictures import PictureParameters
+from hf_vidmodels.data.embedded.embedded_corpora import load_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_pictures import PictureParameters
+from hf_vidmodels.data.instances.coco_content import write_instance_file
 from hf_vidmodels.modeling.ops.run_length_masks import decode_rles
 from mask_examples import write_json_file, write_pictures
 from method_examples import mal_config
@@ -175,7 +175,7 @@ def killed(command, journal, rng):
 
 SLOW = """
 import runpy, sys, time
-from hf_vidmodels.commands.labelling_network import Labeler
+from hf_vidmodels.commands.labelling.labelling_network import Labeler
 label = Labeler.label
 Labeler.label = lambda self, portion: (time.sleep(0.15), label(self, portion))[1]
 sys.argv = sys.argv[1:]

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from pycocotools.coco import COCO
 
-from hf_vidmodels.data.coco_content import write_instance_file
-from hf_vidmodels.data.embedded import load_embedded_corpus
-from hf_vidmodels.data.embedded_pictures import PictureParameters
+from hf_vidmodels.data.embedded.embedded_corpora import load_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_pictures import PictureParameters
+from hf_vidmodels.data.instances.coco_content import write_instance_file
 from script_runs import SCRIPTS, TWO_PROCESSES, environment, run_here
 
 CORPUS = PictureParameters(

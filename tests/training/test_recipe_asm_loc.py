@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoProcessor
 from asm_loc_corpus import CLASSES, SPLITS, WIDTH, write_corpus
 from hf_vidmodels import AsmLocConfig
 from hf_vidmodels.data.corpora import load_corpus
-from hf_vidmodels.data.video_table import VideoTable
+from hf_vidmodels.data.features.video_table import VideoTable
 from hf_vidmodels.training import loop
 from hf_vidmodels.training.recipes.asm_loc_data import feature_settings_file
 from hf_vidmodels.training.recipes.asm_loc_videos import GuidedTrainingVideos

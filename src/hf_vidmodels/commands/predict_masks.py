@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModel
 
 from ..atomic_io import read_json_object, write_json
-from ..data.coco_instances import is_instance_file, read_instance_file
+from ..data.instances.coco_instances import is_instance_file, read_instance_file
 from ..modeling.ops.run_length_masks import decode_rles
 from ..pipelines.mask_labeling import MaskLabelingPipeline
 from ..processing.picture_reading import read_picture

@@ -11,8 +11,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, PreTrainedConfig
 
-from ..data.feature_files import FEATURE_SUFFIXES
-from ..data.feature_folders import VIDEO_SUFFIXES, find_videos
+from ..data.features.feature_files import FEATURE_SUFFIXES
+from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..metrics.activitynet_files import write_activitynet_results
 from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
 from ..processing.decoding import decode_frames, probe_video

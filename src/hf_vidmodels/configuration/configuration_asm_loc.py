@@ -95,8 +95,8 @@ class AsmLocConfig(VidModelsConfig):
         tiou_thresholds: thresholds at which mAP is computed.
         average_tiou_thresholds: those of them that the average mAP is taken over.
         feature_extractor: how features are made from video, so that the model takes video files: a dict of the
-            fields of `hf_vidmodels.data.feature_extraction.SnippetFeatureExtractor`, or `None` when features were
-            made elsewhere.
+            fields of `hf_vidmodels.data.features.feature_extraction.SnippetFeatureExtractor`, or `None` when features
+            were made elsewhere.
 
     Raises:
         ValueError: from construction, for fields that contradict each other.

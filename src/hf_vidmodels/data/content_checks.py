@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrow_columns import arrow_column, as_numbers, flatten_lists, is_given, list_lengths, struct_field
-from .object_boxes import describe_box_fault, find_box_faults
+from .instances.object_boxes import describe_box_fault, find_box_faults
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .contracts import infer_task, nearest_hint, task_contract, validate_corpus
-from .mask_corpora import MASK_TASK
-from .own_corpora import read_own_corpus
-from .published_mask_corpora import PUBLISHED_MASK_CORPORA, read_published_mask_corpus
-from .published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
-from .published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
-from .published_video_corpora import PUBLISHED_VIDEO_CORPORA, VIDEO_TASK, read_published_video_corpus
-from .temporal_corpora import TEMPORAL_TASK
+from .instances.mask_corpora import MASK_TASK
+from .own.own_corpora import read_own_corpus
+from .own.temporal_corpora import TEMPORAL_TASK
+from .published.published_mask_corpora import PUBLISHED_MASK_CORPORA, read_published_mask_corpus
+from .published.published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
+from .published.published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
+from .published.published_video_corpora import PUBLISHED_VIDEO_CORPORA, VIDEO_TASK, read_published_video_corpus
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -124,7 +124,7 @@ def read_corpus(
 
 
 def _read_embedded(name: str, cache_dir: str | os.PathLike[str] | None) -> Corpus:
-    from .embedded import EMBEDDED_CORPORA, load_embedded_corpus
+    from .embedded.embedded_corpora import EMBEDDED_CORPORA, load_embedded_corpus
 
     kind = name.removeprefix(EMBEDDED_PREFIX)
     if kind not in EMBEDDED_CORPORA:
@@ -134,7 +134,7 @@ def _read_embedded(name: str, cache_dir: str | os.PathLike[str] | None) -> Corpu
 
 
 def _unknown_corpus(name: str) -> FileNotFoundError:
-    from .embedded import EMBEDDED_CORPORA
+    from .embedded.embedded_corpora import EMBEDDED_CORPORA
 
     embedded = [f"{EMBEDDED_PREFIX}{corpus}" for corpus in EMBEDDED_CORPORA]
     known = [

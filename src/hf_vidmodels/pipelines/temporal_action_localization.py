@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import Pipeline, PreTrainedModel
 
-from ..data.feature_files import FEATURE_SUFFIXES, feature_file, load_features
+from ..data.features.feature_files import FEATURE_SUFFIXES, feature_file, load_features
 
 if TYPE_CHECKING:
-    from ..data.feature_extraction import SnippetFeatureExtractor
+    from ..data.features.feature_extraction import SnippetFeatureExtractor
 
 
 class TemporalActionLocalizationPipeline(Pipeline):
@@ -61,7 +61,7 @@ class TemporalActionLocalizationPipeline(Pipeline):
             ValueError: when the checkpoint names none; the message says what to do.
         """
         if self._snippet_extractor is None:
-            from ..data.feature_extraction import SnippetFeatureExtractor
+            from ..data.features.feature_extraction import SnippetFeatureExtractor
 
             self._snippet_extractor = SnippetFeatureExtractor.from_checkpoint(self.model)
         return self._snippet_extractor.to(self.device)

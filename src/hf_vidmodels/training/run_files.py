@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ..atomic_io import atomic_write, write_json
-from ..data.feature_extraction import CHECKPOINT_FOLDER as FEATURE_EXTRACTOR_FOLDER
+from ..data.features.feature_extraction import CHECKPOINT_FOLDER as FEATURE_EXTRACTOR_FOLDER
 from .arguments import TrainingArguments
 from .checkpoints import CHECKPOINTS_FOLDER, WORK_FOLDER, find_checkpoint, one_sentence_when_writing_fails
 from .launch import TRACKER_FOLDER

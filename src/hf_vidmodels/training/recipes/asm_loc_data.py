@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...data.corpora import load_corpus
-from ...data.corpus_features import add_features
-from ...data.embedded_cache import default_cache_dir
-from ...data.feature_checks import find_feature_problems
-from ...data.feature_extraction import SnippetFeatureExtractor
-from ...data.feature_files import feature_file
-from ...data.feature_folders import SETTINGS_FILE
-from ...data.video_table import VideoTable
+from ...data.embedded.embedded_cache import default_cache_dir
+from ...data.features.corpus_features import add_features
+from ...data.features.feature_checks import find_feature_problems
+from ...data.features.feature_extraction import SnippetFeatureExtractor
+from ...data.features.feature_files import feature_file
+from ...data.features.feature_folders import SETTINGS_FILE
+from ...data.features.video_table import VideoTable
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ...configuration.configuration_asm_loc import AsmLocConfig
-from ...data.video_table import VideoTable
+from ...data.features.video_table import VideoTable
 from ...modeling.ops.guided_snippets import guide_snippets
 from ...modeling.ops.proposal_guidance import pseudo_labels
 from ...modeling.ops.snippet_sampling import sample_random

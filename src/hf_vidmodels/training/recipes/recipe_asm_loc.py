@@ -19,11 +19,11 @@ from torch.utils.data import Dataset
 
 from ...atomic_io import write_json
 from ...configuration.configuration_asm_loc import AsmLocConfig
-from ...data.video_table import VideoTable, warn_of_other_rate
+from ...data.features.video_table import VideoTable, warn_of_other_rate
+from ...evaluation.localization_evaluation import draw_examples, evaluate_localization
 from ...modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from ...processing.processing_asm_loc import AsmLocProcessor
 from ..arguments import TrainingArguments, argument
-from ..localization_evaluation import draw_examples, evaluate_localization
 from ..recipe import Evaluation, Progress, Recipe, Stage
 from .asm_loc_data import TASK, load_asm_loc_data
 from .asm_loc_videos import GuidedTrainingVideos, Proposals

@@ -20,12 +20,12 @@ from torch.utils.data import Dataset, default_collate
 from ...configuration.configuration_mal import NETWORKS, MalConfig
 from ...conversion.vit_weights import load_encoder_weights
 from ...data.corpora import load_corpus
-from ...data.mask_corpora import MASK_TASK
+from ...data.instances.mask_corpora import MASK_TASK
+from ...evaluation.mask_evaluation import draw_examples, evaluate_masks, label_pictures, require_true_masks
 from ...modeling.modeling_mal import MalForMaskLabeling
 from ...processing.processing_mal import MalImageProcessor
 from ..arguments import CommonSchedule, TrainingArguments, argument
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
-from ..mask_evaluation import draw_examples, evaluate_masks, label_pictures, require_true_masks
 from ..recipe import Evaluation, Progress, Recipe, Stage
 from .mal_crops import MalTrainingCrops, select_boxes
 

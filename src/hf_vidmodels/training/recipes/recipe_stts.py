@@ -24,12 +24,12 @@ from ...data.contracts import class_names_of
 from ...data.corpora import load_corpus
 from ...data.unreadable_videos import UnreadableVideos, short_names
 from ...data.video_clips import VideoClips, collate_clips
-from ...modeling.modeling_stts import SttsForVideoClassification
-from ..classification_evaluation import (
+from ...evaluation.classification_evaluation import (
     draw_kept_examples,
     evaluate_video_classifier,
     require_single_labels,
 )
+from ...modeling.modeling_stts import SttsForVideoClassification
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..initial_weights import take_weights
 from ..recipe import Evaluation, Progress, Recipe, Stage

@@ -9,9 +9,9 @@ from ...processing.frame_sampling import SAMPLING_STRATEGIES
 from ...processing.processing_stts import SttsVideoProcessor
 from ...processing.view_scores import VIEW_AGGREGATIONS
 from ..arguments import CommonSchedule, TrainingArguments, argument
-from ..clip_augmentation import ClipAugmentation
-from ..clip_mixing import ClipMixing
-from ..video_rand_augment import GREATEST_MAGNITUDE, VideoRandAugment
+from ..augmentation.clip_augmentation import ClipAugmentation
+from ..augmentation.clip_mixing import ClipMixing
+from ..augmentation.video_rand_augment import GREATEST_MAGNITUDE, VideoRandAugment
 
 SCORERS_FIRST, STEPPED_COSINE = "scorers_first", "stepped_cosine"
 

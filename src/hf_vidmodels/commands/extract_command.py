@@ -1,0 +1,232 @@
+"""Make snippet features of a folder of videos: the input of temporal action localisation.
+
+Every video becomes OUTPUT_DIR/<video>.npy, float32 rows of one snippet each (16 frames at 25 frames per second);
+OUTPUT_DIR/features.json says how they were made. Stopped, it goes on where it was when called again.
+
+With a pretrained video model, from the Hub or a folder (its preprocessor_config.json gives size, mean and std):
+    python scripts/extract_features.py --videos clips --output_dir features \\
+        --model MCG-NJU/videomae-base-finetuned-kinetics
+
+RGB and optical flow, a model each, two processes (flow is shown as pictures of horizontal, vertical and total motion):
+    python scripts/extract_features.py --videos clips --output_dir features --streams rgb flow \\
+        --model ./rgb_model ./flow_model --flow_bound 20 --num_processes 2
+
+With a torchvision model and weights that lie here:
+    python scripts/extract_features.py --videos clips --output_dir features \\
+        --model torchvision:r3d_18 --weights r3d_18.safetensors
+
+The same features as a checkpoint was trained with, or as a settings file says:
+    python scripts/extract_features.py --videos clips --output_dir features --checkpoint runs/asm_loc
+    python scripts/extract_features.py --videos clips --output_dir features --settings other_features/features.json
+
+A snippet at the end of a video with less than half its frames is dropped, a fuller one is filled up with the last
+frame. Folders of numbered pictures count as videos whose frames were taken at --frames_per_second.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from ..atomic_io import read_json_object
+from ..data.features.feature_extraction import (
+    STREAMS,
+    ExtractionReport,
+    SnippetFeatureExtractor,
+    extract_corpus_features,
+)
+from ..data.features.feature_folders import find_videos, videos_of_corpus
+from ..data.features.stream_settings import POOLINGS
+from ..processing.decoding import UnreadableVideoError, probe_video
+
+TABLE_ROWS = 40
+TIMING_OPTIONS = ("frames_per_second", "frames_per_snippet", "snippet_stride")
+STREAM_OPTIONS = ("revision", "pooling", "num_frames", "size", "crop_size", "random_init_seed")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, make the features and report."""
+    arguments = parse_arguments(argv)
+    videos = read_videos(arguments)
+    logging.disable_progress_bar()
+    extractor = make_extractor(arguments)
+    print(f"{len(videos)} videos, {describe(extractor)}")
+    started = time.perf_counter()
+    report = extract_corpus_features(
+        videos, extractor, arguments.output_dir, num_processes=arguments.num_processes, max_failed=None
+    )
+    seconds = time.perf_counter() - started
+    print("\n" + format_report(report, videos, extractor))
+    print(
+        f"\n{sum(report.num_rows.values())} rows of {extractor.feature_size} for {len(report.num_rows)} videos in "
+        f"{arguments.output_dir} ({report.num_found} were there before, {len(report.failures)} unreadable), "
+        f"{seconds:.1f} s"
+    )
+    report.refuse_failures(arguments.max_failed)
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    videos = parser.add_argument_group("videos").add_mutually_exclusive_group(required=True)
+    videos.add_argument("--videos", type=Path, help="folder of video files, sub-folders included")
+    videos.add_argument("--corpus", help="corpus with videos, by name or path (see scripts/check_dataset.py)")
+    parser.add_argument("--data_dir", help="folder of the corpus, where it needs one")
+    parser.add_argument("--output_dir", required=True, type=Path, help="folder for the feature files")
+
+    networks = parser.add_argument_group("networks (one of --model, --settings and --checkpoint)")
+    networks.add_argument("--model", nargs="+", help="Hub id, folder or torchvision:NAME; one, or one for each stream")
+    networks.add_argument("--settings", type=Path, help="JSON file with all settings, as in features.json")
+    networks.add_argument("--checkpoint", help="Hub id or folder of a localisation model with a feature_extractor")
+    networks.add_argument(
+        "--streams", nargs="+", choices=STREAMS, help="what the networks see, RGB first in a row (default: rgb)"
+    )
+    networks.add_argument("--weights", nargs="+", help="safetensors file of each torchvision model")
+    networks.add_argument("--random_init_seed", type=int, help="give a torchvision model random weights, for trials")
+    networks.add_argument("--revision", help="branch, tag or commit of the Hub id")
+    networks.add_argument(
+        "--pooling",
+        choices=POOLINGS,
+        help="mean or maximum of the last hidden state, or what the classification head receives",
+    )
+
+    pictures = parser.add_argument_group("pictures (default: what the repository of the model says)")
+    pictures.add_argument("--num_frames", type=int, help="frames of a snippet that the network sees")
+    pictures.add_argument("--size", type=int, help="shorter side that frames are resized to, in pixels")
+    pictures.add_argument("--crop_size", type=int, help="side of the central square that is cut out, in pixels")
+    pictures.add_argument("--image_mean", type=float, nargs=3, help="mean of RGB, on the scale of 0 to 1")
+    pictures.add_argument("--image_std", type=float, nargs=3, help="standard deviation of RGB")
+    pictures.add_argument("--flow_bound", type=float, help="pixels per frame at which flow is clipped (default: 20)")
+
+    time_axis = parser.add_argument_group("time")
+    time_axis.add_argument("--frames_per_second", type=float, help="rate at which videos are read (default: 25)")
+    time_axis.add_argument("--frames_per_snippet", type=int, help="frames that one row describes (default: 16)")
+    time_axis.add_argument("--snippet_stride", type=int, help="frames from one row to the next (default: 16)")
+
+    running = parser.add_argument_group("running")
+    running.add_argument("--num_processes", type=int, default=1, help="processes that share the videos (default: 1)")
+    running.add_argument("--batch_size", type=int, default=8, help="snippets in one forward pass (default: 8)")
+    running.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+    running.add_argument(
+        "--max_failed",
+        type=float,
+        default=0.1,
+        help="share of unreadable videos that is still a success (default: 0.1)",
+    )
+    return parser.parse_args(argv)
+
+
+def read_videos(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Give the source of every video by its id."""
+    if arguments.videos is not None:
+        return find_videos(arguments.videos)
+    from ..data.corpora import load_corpus
+
+    return videos_of_corpus(load_corpus(arguments.corpus, data_dir=arguments.data_dir))
+
+
+def make_extractor(arguments: argparse.Namespace) -> SnippetFeatureExtractor:
+    """Make the extractor that the command line describes.
+
+    Raises:
+        ValueError: for options that contradict each other.
+    """
+    sources = [name for name in ("model", "settings", "checkpoint") if getattr(arguments, name) is not None]
+    if len(sources) != 1:
+        raise ValueError(f"give one of --model, --settings and --checkpoint, got {' and '.join(sources) or 'none'}")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    running = {"batch_size": arguments.batch_size, "device": device}
+    if sources == ["model"]:
+        timing = {name: value for name in TIMING_OPTIONS if (value := getattr(arguments, name)) is not None}
+        return SnippetFeatureExtractor(stream_settings(arguments), **timing, **running)
+    own = (*TIMING_OPTIONS, *STREAM_OPTIONS, "streams", "weights", "image_mean", "image_std", "flow_bound")
+    contradicting = [name for name in own if getattr(arguments, name) is not None and name != "revision"]
+    if contradicting:
+        raise ValueError(f"--{contradicting[0]} is for --model; with --{sources[0]} it is part of the settings")
+    if sources == ["checkpoint"]:
+        return SnippetFeatureExtractor.from_checkpoint(
+            arguments.checkpoint, **running, **({"revision": arguments.revision} if arguments.revision else {})
+        )
+    return SnippetFeatureExtractor.from_dict(read_settings(arguments.settings), **running)
+
+
+def stream_settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Give the settings of each stream, as `SnippetFeatureExtractor` takes them."""
+    streams = arguments.streams or ["rgb"]
+    each = {name: getattr(arguments, name) for name in STREAM_OPTIONS}
+    settings = {}
+    for stream, model, weights in zip(
+        streams,
+        _one_each("model", arguments.model, streams),
+        _one_each("weights", arguments.weights or [None], streams),
+        strict=True,
+    ):
+        settings[stream] = {**each, "model": model, "weights": weights}
+    own = {"rgb": ("image_mean", "image_std"), "flow": ("flow_bound",)}
+    for stream, names in own.items():
+        given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+        if given and stream not in settings:
+            raise ValueError(f"--{next(iter(given))} is for the {stream} stream; add it to --streams")
+        settings.get(stream, {}).update(given)
+    return settings
+
+
+def read_settings(path: Path) -> Mapping[str, Any]:
+    """Read settings from a JSON file: the description itself, or a `features.json` that holds it.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing or no JSON object.
+    """
+    settings = read_json_object(path, "settings of networks, as features.json does")
+    return settings.get("extractor", settings)
+
+
+def describe(extractor: SnippetFeatureExtractor) -> str:
+    """Say in one line what will be extracted."""
+    streams = []
+    for stream, settings in extractor.streams.items():
+        network = settings.model or settings.subfolder or f"random {settings.model_config['model_type']}"
+        streams.append(f"{stream} by {network} ({settings.num_frames} frames of {settings.crop_size} pixels)")
+    return (
+        f"{' and '.join(streams)}, {extractor.feature_size} numbers for {extractor.frames_per_snippet} frames every "
+        f"{extractor.snippet_stride} at {extractor.frames_per_second:g} fps, on {extractor.device}"
+    )
+
+
+def format_report(report: ExtractionReport, videos: Mapping[str, Any], extractor: SnippetFeatureExtractor) -> str:
+    """Give a table of the first videos, and every unreadable one with the reason."""
+    step = extractor.snippet_stride / extractor.frames_per_second
+    rows = [("video", "duration", "rows", "rows span")]
+    for video_id, count in list(report.num_rows.items())[:TABLE_ROWS]:
+        rows.append((video_id, _duration(videos[video_id]), str(count), f"{count * step:.2f} s"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    if len(report.num_rows) > TABLE_ROWS:
+        lines.append(f"... and {len(report.num_rows) - TABLE_ROWS} more")
+    lines += [f"unreadable: {video_id}: {reason}" for video_id, reason in report.failures.items()]
+    return "\n".join(lines)
+
+
+def _duration(source: Any) -> str:
+    """Length of a video as it says itself; features that were there before may have outlived their video."""
+    try:
+        seconds = probe_video(source).duration
+    except (UnreadableVideoError, OSError):
+        return "gone"
+    return "untimed" if seconds != seconds else f"{seconds:.2f} s"
+
+
+def _one_each(option: str, values: Sequence[Any], streams: Sequence[str]) -> list[Any]:
+    if len(values) not in (1, len(streams)):
+        raise ValueError(f"--{option} takes one value or one for each of the streams {streams}, got {len(values)}")
+    return list(values) * len(streams) if len(values) == 1 else list(values)

@@ -1,0 +1,13 @@
+"""Train a method by its recipe; see `python scripts/train.py --help`."""
+
+import sys
+from collections.abc import Sequence
+
+from ..training.argument_parser import parse_command_line
+from ..training.loop import run as train
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and train."""
+    recipe_class, args = parse_command_line(sys.argv[1:] if argv is None else argv)
+    train(recipe_class(args), args)

@@ -1,0 +1,1 @@
+"""The corpora that the package makes itself, from a seed."""

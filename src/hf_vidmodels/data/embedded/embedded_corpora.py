@@ -1,0 +1,268 @@
+"""The embedded corpora: small videos and pictures with exact annotations of every task, made on first use.
+
+Real handwritten digits move over textured backgrounds. `make_embedded_corpus` writes real mp4 and png files with one
+`metadata.jsonl` a split, the layout that `datasets` reads as a `videofolder` or `imagefolder`;
+`load_embedded_corpus` gives them with the task's columns. The same seed gives the same scenes and the same rendered
+pixels everywhere; only the video encoder may differ between builds of FFmpeg.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...atomic_io import atomic_write
+from ..contracts import features_for
+from .embedded_cache import default_cache_dir, ensure_folder, read_manifest
+from .embedded_motions import ACTIONS
+from .embedded_pictures import (
+    BOXES,
+    DIGITS,
+    IMAGES,
+    OBJECTS,
+    annotate_boxes,
+    annotate_image,
+    annotate_object,
+    picture_scene,
+)
+from .embedded_rendering import iterate_rendered
+from .embedded_scenes import FPS, Scene
+from .embedded_untrimmed import UntrimmedParameters, annotate_untrimmed, untrimmed_scene
+from .embedded_videos import (
+    ClipParameters,
+    TubeParameters,
+    annotate_clip,
+    annotate_tubes,
+    clip_scene,
+    tube_scene,
+)
+from .video_writing import write_video
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, Features
+
+METADATA = "metadata.jsonl"
+# Raised whenever the same seed gives other scenes, pixels or annotations, so that older caches are not taken.
+FORMAT = 1
+_VIDEO_OPTIONS = {"preset": "superfast", "crf": "26", "g": "50", "threads": "1"}
+
+
+@dataclass(frozen=True)
+class EmbeddedCorpus:
+    """How one corpus is made.
+
+    Attributes:
+        task: its task, a key of `contracts.TASKS`.
+        media: column of the media file, and its suffix.
+        columns: the other columns of the task, in order.
+        classes: names of its classes.
+        parameters: how many examples, how large and how hard; every such class has `splits`.
+        compose: (random generator, split, parameters) -> scene.
+        annotate: (scene, name of the example, its number, parameters) -> rows of `columns`, classes as names.
+    """
+
+    task: str
+    media: tuple[str, str]
+    columns: tuple[str, ...]
+    classes: tuple[str, ...]
+    parameters: Any
+    compose: Callable[[np.random.Generator, str, Any], Scene]
+    annotate: Callable[[Scene, str, int, Any], list[dict[str, Any]]]
+
+
+EMBEDDED_CORPORA = {
+    "images": EmbeddedCorpus(
+        task="image-classification",
+        media=("image", ".png"),
+        columns=("label",),
+        classes=DIGITS,
+        parameters=IMAGES,
+        compose=picture_scene,
+        annotate=annotate_image,
+    ),
+    "clips": EmbeddedCorpus(
+        task="video-classification",
+        media=("video", ".mp4"),
+        columns=("label",),
+        classes=ACTIONS,
+        parameters=ClipParameters(),
+        compose=clip_scene,
+        annotate=annotate_clip,
+    ),
+    "boxes": EmbeddedCorpus(
+        task="mask-labeling",
+        media=("image", ".png"),
+        columns=("image_id", "objects"),
+        classes=DIGITS,
+        parameters=BOXES,
+        compose=picture_scene,
+        annotate=annotate_boxes,
+    ),
+    "untrimmed": EmbeddedCorpus(
+        task="temporal-action-localization",
+        media=("video", ".mp4"),
+        columns=("video_id", "duration", "fps", "labels", "segments", "subset"),
+        classes=ACTIONS,
+        parameters=UntrimmedParameters(),
+        compose=untrimmed_scene,
+        annotate=annotate_untrimmed,
+    ),
+    "tubes": EmbeddedCorpus(
+        task="action-detection",
+        media=("video", ".mp4"),
+        columns=("video_id", "timestamp", "boxes", "labels", "keyframe"),
+        classes=ACTIONS,
+        parameters=TubeParameters(),
+        compose=tube_scene,
+        annotate=annotate_tubes,
+    ),
+    "objects": EmbeddedCorpus(
+        task="object-localization",
+        media=("image", ".png"),
+        columns=("label", "bbox"),
+        classes=DIGITS,
+        parameters=OBJECTS,
+        compose=picture_scene,
+        annotate=annotate_object,
+    ),
+}
+
+
+def make_embedded_corpus(
+    name: str, seed: int = 0, cache_dir: str | os.PathLike[str] | None = None, parameters: Any = None
+) -> Path:
+    """Make an embedded corpus unless the cache has it, complete and undamaged.
+
+    Args:
+        name: a key of `EMBEDDED_CORPORA`.
+        seed: other seeds give other corpora of the same kind.
+        cache_dir: where corpora are kept; `$HF_VIDMODELS_CACHE` or `~/.cache/hf_vidmodels` when `None`.
+        parameters: instance of the corpus's parameter class, for other numbers, sizes or difficulty.
+
+    Returns:
+        the folder: `<split>/metadata.jsonl` beside the split's media files, and `corpus.json`, which names the classes
+        and every file with its checksum.
+
+    Raises:
+        ValueError: there is no such corpus, or `parameters` are of another corpus.
+        OSError: it cannot be written.
+    """
+    corpus = _corpus(name)
+    parameters = corpus.parameters if parameters is None else parameters
+    if not isinstance(parameters, type(corpus.parameters)):
+        raise ValueError(
+            f"parameters of embedded/{name} must be {type(corpus.parameters).__name__}, "
+            f"got {type(parameters).__name__}"
+        )
+    description = {"format": FORMAT, "name": name, "seed": seed, "parameters": asdict(parameters)}
+    fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:10]
+    cache = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
+
+    def make(folder: Path) -> dict[str, Any]:
+        for split, count in parameters.splits:
+            _write_split(folder / split, corpus, [_generator(seed, name, split, i) for i in range(count)], parameters)
+        return {**description, "classes": list(corpus.classes)}
+
+    return ensure_folder((cache / "embedded" / f"{name}-seed{seed}-{fingerprint}").absolute(), make)
+
+
+def load_embedded_corpus(
+    name: str,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    parameters: Any = None,
+) -> "DatasetDict | Dataset":
+    """Load an embedded corpus with the columns of its task, making it first where the cache does not have it.
+
+    Args:
+        name: as for `make_embedded_corpus`, like `seed`, `cache_dir` and `parameters`.
+        seed: which corpus of this kind.
+        cache_dir: where corpora are kept.
+        split: one split only.
+        parameters: other numbers, sizes or difficulty.
+
+    Returns:
+        all splits, or the one asked for.
+
+    Raises:
+        ValueError: there is no such corpus or split.
+        OSError: it cannot be written.
+    """
+    from datasets import Dataset, DatasetDict
+
+    corpus = _corpus(name)
+    folder = make_embedded_corpus(name, seed, cache_dir, parameters)
+    features = embedded_features(name)
+    splits = DatasetDict()
+    for split_name, _ in read_manifest(folder)["parameters"]["splits"]:
+        lines = (folder / split_name / METADATA).read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        rows = [{corpus.media[0]: str(folder / split_name / row.pop("file_name")), **row} for row in rows]
+        splits[split_name] = Dataset.from_list(rows, features=features)
+    if split is None:
+        return splits
+    if split not in splits:
+        raise ValueError(f"embedded/{name} has no split {split!r}; its splits are {', '.join(splits)}")
+    return splits[split]
+
+
+def embedded_features(name: str) -> "Features":
+    """The columns of an embedded corpus and their types: those of its task, and what only generated data can tell."""
+    from datasets import List, Value
+
+    corpus = _corpus(name)
+    object_fields = ("segmentation",) if corpus.task == "mask-labeling" else ()
+    features = features_for(corpus.task, (corpus.media[0], *corpus.columns), corpus.classes, object_fields)
+    if corpus.task == "action-detection":
+        features["actor_ids"] = List(Value("int64"))
+    return features
+
+
+def compose_embedded_scene(name: str, split: str, index: int, seed: int = 0, parameters: Any = None) -> Scene:
+    """The scene that example `index` of a split is made from, for drawings and tests."""
+    corpus = _corpus(name)
+    return corpus.compose(_generator(seed, name, split, index), split, parameters or corpus.parameters)
+
+
+def _write_split(folder: Path, corpus: EmbeddedCorpus, generators: list[np.random.Generator], parameters: Any) -> None:
+    from tqdm import tqdm
+
+    folder.mkdir()
+    rows = []
+    for number, rng in enumerate(tqdm(generators, f"making {folder.name} split", disable=None, leave=False)):
+        scene = corpus.compose(rng, folder.name, parameters)
+        stem = f"{folder.name}_{number:05d}"
+        path = folder / f"{stem}{corpus.media[1]}"
+        _write_media(path, scene)
+        rows += [{"file_name": path.name, **row} for row in corpus.annotate(scene, stem, number, parameters)]
+    with atomic_write(folder / METADATA, "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _write_media(path: Path, scene: Scene) -> None:
+    frames = (frame for piece in iterate_rendered(scene) for frame in piece)
+    if path.suffix == ".png":
+        from PIL import Image
+
+        Image.fromarray(next(frames)).save(path)
+    else:
+        write_video(path, frames, FPS, options=_VIDEO_OPTIONS)
+
+
+def _generator(seed: int, name: str, split: str, index: int) -> np.random.Generator:
+    """Its own stream of random numbers for every example, so that more examples never change the others."""
+    key = zlib.crc32(f"{name}/{split}".encode())
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, key, index])))
+
+
+def _corpus(name: str) -> EmbeddedCorpus:
+    if name not in EMBEDDED_CORPORA:
+        raise ValueError(f"there is no embedded corpus {name!r}; there are {', '.join(EMBEDDED_CORPORA)}")
+    return EMBEDDED_CORPORA[name]

@@ -1,0 +1,1 @@
+"""Snippet features: made from videos, kept in files, read for training."""

@@ -1,0 +1,64 @@
+"""Checks of a corpus' feature files: readable, of one width, finite, and of a rate that fits the durations."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..content_checks import Problem, name_some
+from .feature_files import describe_rate_mismatch, feature_shape, load_features
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MAX_SENTENCES = 5
+
+
+def find_feature_problems(
+    dataset: "Dataset", expected_width: int | None = None, *, read_values: bool = True
+) -> list[Problem]:
+    """Open the features of every video of a split for temporal localisation, one at a time.
+
+    Args:
+        dataset: a split with the column `features`; gives no problems without it.
+        expected_width: feature size C that the model wants; None = that of the first video that can be read.
+        read_values: read all values to find NaN and infinity; False reads the headers of `.npy` and `.h5` files only.
+    """
+    if "features" not in dataset.features:
+        return []
+    errors, mismatches = [], []
+    for row in dataset:
+        try:
+            length, width = _measure(row["features"], expected_width, read_values)
+        except (ValueError, OSError) as error:
+            errors.append(str(error))
+            continue
+        expected_width = expected_width or width
+        if row.get("fps") and row.get("frames_per_snippet"):
+            mismatch = describe_rate_mismatch(
+                length, row["duration"], row["fps"], row["frames_per_snippet"], row["video_id"]
+            )
+            mismatches += [(row["video_id"], mismatch)] if mismatch else []
+    return _summarise(errors, mismatches)
+
+
+def _measure(source: Any, expected_width: int | None, read_values: bool) -> tuple[int, int]:
+    if read_values:
+        return load_features(source, expected_width).shape
+    length, width = feature_shape(source)
+    if expected_width is not None and width != expected_width:
+        raise ValueError(f"{source} has features of size {width} where {expected_width} are expected")
+    return length, width
+
+
+def _summarise(errors: list[str], mismatches: list[tuple[str, str]]) -> list[Problem]:
+    problems = [Problem("error", sentence) for sentence in errors[:MAX_SENTENCES]]
+    if len(errors) > MAX_SENTENCES:
+        problems.append(Problem("error", f"{len(errors) - MAX_SENTENCES} more feature files cannot be used"))
+    if mismatches:
+        others = _others(video_id for video_id, _ in mismatches[1:])
+        problems.append(Problem("warning", f"{mismatches[0][1]}{others}"))
+    return problems
+
+
+def _others(video_ids: Iterable[str]) -> str:
+    names = list(video_ids)
+    return f"; the same holds for {len(names)} more videos ({name_some(names)})" if names else ""

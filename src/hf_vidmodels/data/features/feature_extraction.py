@@ -1,0 +1,375 @@
+"""Snippet features from raw video: what untrimmed-video methods such as ASM-Loc take as input.
+
+A video is read at a fixed frame rate and cut into snippets (16 frames at 25 frames per second for the published I3D
+features); frozen networks turn the RGB frames and the optical flow of each snippet into one row of numbers.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as transforms
+from tqdm.auto import tqdm
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from ...processing.decoding import UnreadableVideoError, VideoSource, iterate_frames, probe_video
+from .extraction_workers import extraction_results
+from .feature_folders import FeatureFolder, resolve_videos
+from .optical_flow import flow_pictures
+from .snippet_encoders import SnippetEncoder, load_encoder
+from .snippets import batched, iterate_snippets, sample_positions
+from .stream_settings import StreamSettings, refuse_unknown_fields
+
+# The order of the streams in a feature row, whatever their order in a settings file.
+STREAMS = ("rgb", "flow")
+CHECKPOINT_FOLDER = "feature_extractor"
+
+
+class SnippetFeatureExtractor:
+    """Turns videos of any length into feature rows `(L, C)`, with a few snippets in memory at a time.
+
+    Snippet k holds `frames_per_snippet` frames from frame `k * snippet_stride` on. The frames left at the end make a
+    snippet when they are at least half of one, filled up with the last frame, and are dropped otherwise; a video
+    shorter than one snippet is one snippet. C is the sum of the widths of the streams, RGB first.
+
+    Args:
+        streams: settings for `"rgb"`, or for `"rgb"` and `"flow"`; see `StreamSettings`.
+        frames_per_second: rate at which videos are read, by the nearest earlier frame. Folders of pictures and arrays
+            have no rate; their frames count as taken at this one.
+        frames_per_snippet: frames that one row describes.
+        snippet_stride: frames from one row to the next.
+        checkpoint: Hub id or folder that settings with a mere `subfolder` refer to.
+        revision: of `checkpoint`.
+        batch_size: snippets in one forward pass.
+        device: where the networks run.
+
+    Attributes:
+        streams: the settings by stream, with every field resolved.
+        feature_size: C.
+        origin: `checkpoint` and `revision` as given.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: for unknown streams, contradicting settings, or a network that cannot
+            be loaded.
+
+    Example:
+        >>> extract = SnippetFeatureExtractor({"rgb": {"model": "MCG-NJU/videomae-base-finetuned-kinetics"}})
+        >>> extract("match.mp4").shape
+        (187, 768)
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, StreamSettings | Mapping[str, Any]],
+        *,
+        frames_per_second: float = 25,
+        frames_per_snippet: int = 16,
+        snippet_stride: int = 16,
+        checkpoint: str | os.PathLike[str] | None = None,
+        revision: str | None = None,
+        batch_size: int = 8,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        _check_streams(streams)
+        for name, value in (
+            ("frames_per_second", frames_per_second),
+            ("frames_per_snippet", frames_per_snippet),
+            ("snippet_stride", snippet_stride),
+            ("batch_size", batch_size),
+        ):
+            if not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        self.frames_per_second = frames_per_second
+        self.frames_per_snippet = frames_per_snippet
+        self.snippet_stride = snippet_stride
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.origin = {"checkpoint": None if checkpoint is None else os.fspath(checkpoint), "revision": revision}
+        self.streams: dict[str, StreamSettings] = {}
+        self._encoders: dict[str, SnippetEncoder] = {}
+        for stream in STREAMS:
+            if stream in streams:
+                encoder, self.streams[stream] = load_encoder(
+                    streams[stream],
+                    stream,
+                    num_frames=frames_per_snippet,
+                    **self.origin,
+                )
+                self._encoders[stream] = encoder.to(self.device)
+        self.feature_size = sum(encoder.feature_size for encoder in self._encoders.values())
+
+    @torch.inference_mode()
+    def __call__(self, source: VideoSource) -> np.ndarray:
+        """Give the features of one video, float32 `(L, C)`, L at least 1.
+
+        Args:
+            source: a path, bytes, `{"path", "bytes"}`, a folder of numbered frames or frames (T, H, W, 3).
+
+        Raises:
+            FileNotFoundError: there is nothing at the path.
+            UnreadableVideoError: the source cannot be read as a video or holds no frames.
+            ValueError: the pictures are too small, or the network gives values that are not finite.
+        """
+        has_timing = not np.isnan(probe_video(source).fps)
+        frames = iterate_frames(source, self.frames_per_second if has_timing else None)
+        snippets = iterate_snippets(frames, self.frames_per_snippet, self.snippet_stride)
+        rows = [self._encode(batch) for batch in batched(snippets, self.batch_size)]
+        if not rows:
+            raise UnreadableVideoError(f"{_name(source)} holds no frames")
+        features = np.concatenate(rows)
+        if not np.isfinite(features).all():
+            row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
+            raise ValueError(f"the features of {_name(source)} are not finite, first in row {row}; check the network")
+        return features
+
+    def to(self, device: str | torch.device) -> "SnippetFeatureExtractor":
+        """Move the networks to `device`."""
+        if torch.device(device) != self.device:
+            self.device = torch.device(device)
+            for encoder in self._encoders.values():
+                encoder.to(self.device)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all settings as plain JSON, for `AsmLocConfig.feature_extractor`; `from_dict` reads them."""
+        return {
+            "frames_per_second": self.frames_per_second,
+            "frames_per_snippet": self.frames_per_snippet,
+            "snippet_stride": self.snippet_stride,
+            "streams": {stream: settings.to_dict() for stream, settings in self.streams.items()},
+        }
+
+    def weights_digests(self) -> dict[str, str]:
+        """SHA-256 of the weights of each stream, which tells retrained networks at the same place apart."""
+        return {stream: encoder.digest() for stream, encoder in self._encoders.items()}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any], **arguments: Any) -> "SnippetFeatureExtractor":
+        """Make the extractor that `to_dict` or `save` describes.
+
+        Args:
+            settings: the description.
+            arguments: `checkpoint`, `revision`, `batch_size` and `device` of the constructor.
+
+        Raises:
+            ValueError: for an unknown or missing field, and as the constructor.
+        """
+        known = ("streams", "frames_per_second", "frames_per_snippet", "snippet_stride")
+        refuse_unknown_fields(settings, known, "feature_extractor")
+        if "streams" not in settings:
+            raise ValueError(f"feature_extractor needs the field 'streams', got only {sorted(settings)}")
+        return cls(**settings, **arguments)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        model: PreTrainedModel | str | os.PathLike[str],
+        config: PreTrainedConfig | None = None,
+        **arguments: Any,
+    ) -> "SnippetFeatureExtractor":
+        """Make the extractor that a localisation checkpoint was trained with.
+
+        Args:
+            model: the loaded model, or the checkpoint's folder or Hub id.
+            config: its configuration, when it is loaded already.
+            arguments: `revision`, `batch_size` and `device` of the constructor.
+
+        Raises:
+            ValueError: when the checkpoint names no feature extractor, or one whose rows do not fit the model.
+        """
+        if isinstance(model, PreTrainedModel):
+            config, checkpoint = model.config, model.name_or_path or None
+        else:
+            checkpoint = os.fspath(model)
+            config = config or AutoConfig.from_pretrained(checkpoint, revision=arguments.get("revision") or "main")
+        arguments.setdefault("revision", getattr(config, "_commit_hash", None))
+        settings = getattr(config, "feature_extractor", None)
+        if settings is None:
+            raise ValueError(
+                f"{checkpoint or 'the model'} names no feature extractor, so it cannot take video: its features were "
+                f"made elsewhere, {_describe_features(config)}; make the same ones (scripts/extract_features.py runs "
+                "any video model) and pass the feature files, or set feature_extractor in config.json"
+            )
+        extractor = cls.from_dict(settings, checkpoint=checkpoint, **arguments)
+        _check_fit(extractor, config)
+        return extractor
+
+    def save(self, checkpoint_folder: str | os.PathLike[str]) -> dict[str, Any]:
+        """Write the networks into a checkpoint's folder, so that it takes raw video wherever it goes.
+
+        Args:
+            checkpoint_folder: gets the sub-folders `feature_extractor/rgb` and `feature_extractor/flow`.
+
+        Returns:
+            The settings that refer to them, to be set as the `feature_extractor` of the checkpoint's configuration.
+
+        Raises:
+            OSError: when a file cannot be written.
+        """
+        description = self.to_dict()
+        for stream, encoder in self._encoders.items():
+            subfolder = f"{CHECKPOINT_FOLDER}/{stream}"
+            encoder.save(Path(checkpoint_folder) / subfolder)
+            fields = description["streams"][stream]
+            for name in ("revision", "model_config", "random_init_seed", "weights"):
+                fields.pop(name, None)
+            if self.streams[stream].torchvision_model is None:
+                fields.pop("model", None)
+            fields["subfolder"] = subfolder
+        return description
+
+    def _encode(self, snippets: list[list[np.ndarray]]) -> np.ndarray:
+        """Encode B snippets of frames as rows (B, C)."""
+        parts = []
+        for stream, settings in self.streams.items():
+            clips = torch.stack([_clip(frames, stream, settings) for frames in snippets])
+            parts.append(self._encoders[stream](clips.to(self.device)).float().cpu().numpy())
+        return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class ExtractionReport:
+    """What became of the videos of a corpus.
+
+    Attributes:
+        num_rows: feature rows of every video that has its features, by id.
+        num_found: how many of them were there before.
+        failures: why a video has no features, by id.
+    """
+
+    num_rows: dict[str, int]
+    num_found: int
+    failures: dict[str, str]
+
+    def refuse_failures(self, max_failed: float) -> None:
+        """Raise when no video has features, or more than a share of them have none.
+
+        Args:
+            max_failed: greatest share, 0 to 1.
+
+        Raises:
+            ValueError: naming the first failures.
+        """
+        total = len(self.num_rows) + len(self.failures)
+        if not self.failures or (self.num_rows and len(self.failures) <= max_failed * total):
+            return
+        named = "; ".join(f"{video_id}: {reason}" for video_id, reason in list(self.failures.items())[:3])
+        raise ValueError(
+            f"{len(self.failures)} of {total} videos have no features, more than the accepted share of {max_failed:g} "
+            f"({named}{'; ...' if len(self.failures) > 3 else ''}); the features of the others are kept"
+        )
+
+
+def extract_corpus_features(
+    corpus: Any,
+    extractor: SnippetFeatureExtractor,
+    output_dir: str | os.PathLike[str],
+    *,
+    num_processes: int = 1,
+    max_failed: float | None = 0.0,
+    show_progress: bool = True,
+) -> ExtractionReport:
+    """Write the features of many videos, each to `<video_id>.npy`, and their settings to `features.json`.
+
+    A file is there whole or not at all. A second call goes on where the first one stopped: videos that have their
+    features are passed over, and other settings than those of the folder are refused.
+
+    Args:
+        corpus: a folder of videos, a data set (or all splits of one) with the columns `video_id` and `video`, or a
+            dict of sources by video id.
+        extractor: makes the features; other processes make their own from its settings.
+        output_dir: folder for the files, made when missing.
+        num_processes: processes that share the videos; more than one needs a main module that can be imported.
+        max_failed: share of unreadable videos up to which they are only reported; `None` for any.
+        show_progress: whether to show a progress bar.
+
+    Returns:
+        What became of each video.
+
+    Raises:
+        ValueError: when the folder holds features with other settings (names the field), a video id cannot be a file
+            name, or too many videos are unreadable; the others have their features nevertheless.
+        FileNotFoundError: when there are no videos.
+        OSError: when a file cannot be written or a process dies; finished files are kept.
+    """
+    if num_processes < 1:
+        raise ValueError(f"num_processes must be at least 1, got {num_processes}")
+    videos = resolve_videos(corpus)
+    description = {"extractor": extractor.to_dict(), "weights_sha256": extractor.weights_digests()}
+    folder = FeatureFolder(output_dir, description, extractor.feature_size)
+    num_rows = {video_id: rows for video_id in videos if (rows := folder.num_rows(video_id)) is not None}
+    num_found, failures = len(num_rows), {}
+    jobs = [(video_id, source) for video_id, source in videos.items() if video_id not in num_rows]
+    with (
+        extraction_results(jobs, extractor, folder, min(num_processes, max(1, len(jobs)))) as results,
+        tqdm(results, total=len(videos), initial=num_found, unit="video", disable=not show_progress) as progress,
+    ):
+        for video_id, result in progress:
+            (failures if isinstance(result, str) else num_rows)[video_id] = result
+            progress.set_postfix_str(f"{len(failures)} unreadable" if failures else "")
+    report = ExtractionReport(
+        {video_id: num_rows[video_id] for video_id in videos if video_id in num_rows}, num_found, failures
+    )
+    if max_failed is not None:
+        report.refuse_failures(max_failed)
+    return report
+
+
+def _clip(frames: list[np.ndarray], stream: str, settings: StreamSettings) -> torch.Tensor:
+    """Make the input (T, 3, H, W) of one network from the frames of one snippet."""
+    positions = sample_positions(len(frames), settings.num_frames)
+    if stream == "rgb":
+        pictures = _cropped(np.stack([frames[position] for position in positions]), settings).float() / 255
+    else:
+        cropped = _cropped(np.stack(frames), settings).permute(0, 2, 3, 1).contiguous().numpy()
+        pictures = torch.from_numpy(flow_pictures(cropped, positions, settings.flow_bound)).permute(0, 3, 1, 2)
+    mean = torch.tensor(settings.image_mean).view(3, 1, 1)
+    std = torch.tensor(settings.image_std).view(3, 1, 1)
+    return (pictures - mean) / std
+
+
+def _cropped(frames: np.ndarray, settings: StreamSettings) -> torch.Tensor:
+    """Resize (T, H, W, 3) uint8 by the shorter side and cut out the centre, as (T, 3, crop_size, crop_size)."""
+    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pictures = transforms.resize(pictures, [settings.size], antialias=True)
+    return transforms.center_crop(pictures, [settings.crop_size, settings.crop_size])
+
+
+def _check_streams(streams: Mapping[str, Any]) -> None:
+    unknown = sorted(set(streams) - set(STREAMS))
+    if unknown:
+        raise ValueError(f"the streams of a feature extractor are {' and '.join(STREAMS)}, got {unknown[0]!r}")
+    if not streams:
+        raise ValueError(f"a feature extractor needs at least one of the streams {' and '.join(STREAMS)}, got none")
+
+
+def _check_fit(extractor: SnippetFeatureExtractor, config: PreTrainedConfig) -> None:
+    """Refuse an extractor whose rows have another width or rate than the model was trained with."""
+    pairs = (
+        ("hidden_size", extractor.feature_size, "gives features of size"),
+        ("frames_per_second", extractor.frames_per_second, "reads frames per second"),
+        ("frames_per_snippet", extractor.snippet_stride, "has a snippet_stride of"),
+    )
+    for field, value, what in pairs:
+        if getattr(config, field, value) != value:
+            raise ValueError(
+                f"the feature extractor of the checkpoint {what} {value}, but its configuration says {field} = "
+                f"{getattr(config, field)}; correct config.json"
+            )
+
+
+def _describe_features(config: PreTrainedConfig) -> str:
+    width = getattr(config, "hidden_size", None)
+    looks = " (for the published checkpoints: two-stream I3D, RGB then optical flow)" if width == 2048 else ""
+    frames = f"{getattr(config, 'frames_per_snippet', '?')} frames at {getattr(config, 'frames_per_second', '?')} fps"
+    return f"rows of {width} numbers{looks} for every {frames}"
+
+
+def _name(source: VideoSource) -> str:
+    if isinstance(source, Mapping) and source.get("path"):
+        return str(source["path"])
+    return str(source) if isinstance(source, str | os.PathLike) else "the given video"

@@ -1,0 +1,1 @@
+"""Corpora as their authors publish them."""

@@ -1,0 +1,292 @@
+"""Published corpora of one action per video: the lists of Kinetics, and Something-Something v2.
+
+Nothing is downloaded. Lists of Kinetics are those of SlowFast (`train.csv`, `val.csv`, `test.csv`: `path,label`) and
+of MMAction (`*_train_list_videos.txt`: `path label`); Something-Something v2 is read as its publisher distributes it.
+"""
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...atomic_io import read_json_object
+from ..content_checks import name_some
+from ..contracts import features_for, nearest_hint
+from ..features.feature_folders import VIDEO_SUFFIXES
+from ..own.example_tables import read_class_names
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+VIDEO_TASK = "video-classification"
+SPLIT_FILES = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+KINETICS_CLASSES = {"kinetics400": 400, "kinetics600": 600, "kinetics700": 700}
+SSV2_PREFIXES = ("", "something-something-v2-")
+SSV2_VIDEO_FOLDERS = ("20bn-something-something-v2", "videos")
+LIST_HEADERS = ("path,label", "path label")
+FIRST_FEW = 20
+
+
+@dataclass(frozen=True)
+class ListedVideo:
+    """One line of a list.
+
+    Attributes:
+        path: the video, absolute.
+        label: class id, None where the list has none.
+        name: what the list calls it.
+    """
+
+    path: str
+    label: int | None
+    name: str
+
+
+@dataclass
+class ListedCorpus:
+    """What the lists of a corpus say.
+
+    Attributes:
+        class_names: by class id.
+        splits: videos by split.
+        folders: for each split where its videos were looked for, for messages.
+    """
+
+    class_names: list[str]
+    splits: dict[str, list[ListedVideo]] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+
+
+def read_published_video_corpus(
+    name: str, data_dir: Path | None, media_dir: Path | None = None, *, skip_missing_files: bool = False
+) -> "DatasetDict":
+    """Read one of `PUBLISHED_VIDEO_CORPORA` from its folder.
+
+    Args:
+        name: a key of `PUBLISHED_VIDEO_CORPORA`.
+        data_dir: the folder of the lists, see the reader of the corpus.
+        media_dir: the folder of the videos; `None` to look for it under `data_dir`.
+        skip_missing_files: leave out videos that are not there, with a warning that counts them.
+
+    Returns:
+        Per split the columns `video` and `label` (null in test lists without classes).
+
+    Raises:
+        ValueError: without a folder, for a line or entry that is not of the layout, or an unknown class.
+        FileNotFoundError: the folder, the lists or videos are missing.
+    """
+    from datasets import Dataset, DatasetDict
+
+    if data_dir is None:
+        raise ValueError(f"{name} is read from a folder; give its data_dir")
+    root = Path(data_dir).expanduser().absolute()
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root} with {name}")
+    media = None if media_dir is None else Path(media_dir).expanduser().absolute()
+    if media is not None and not media.is_dir():
+        raise FileNotFoundError(f"there is no folder {media} with the videos of {name}")
+    corpus = PUBLISHED_VIDEO_CORPORA[name](root, media)
+    features = features_for(VIDEO_TASK, ("video", "label"), corpus.class_names)
+    return DatasetDict(
+        {
+            split: Dataset.from_dict(
+                {"video": [video.path for video in videos], "label": [video.label for video in videos]},
+                features=features,
+            )
+            for split, videos in _present(corpus, name, skip_missing_files).items()
+        }
+    )
+
+
+def read_video_lists(root: Path, media: Path | None, num_classes: int | None = None) -> ListedCorpus:
+    """Read `train.csv`, `val.csv`, `test.csv` of SlowFast, or `*train*list*.txt` and so on of MMAction.
+
+    A line is a path and a class id from 0, with a comma or a blank between them. Paths are absolute, or from
+    `media`, or from whichever of `root`, `root/videos`, `root/videos_<split>` and `root/<split>` has the most of them
+    (of the first few). Class names stand in `classes.txt`; without it they are the ids.
+
+    Args:
+        root: the folder of the lists.
+        media: the folder of the videos.
+        num_classes: of the corpus; `None` for as many as the lists use.
+
+    Raises:
+        FileNotFoundError: there is no list.
+        ValueError: a line is not a path and a class id, or the id is none of the classes.
+    """
+    lists = {split: found for split, stems in SPLIT_FILES.items() if (found := _find_list(root, stems))}
+    if not lists:
+        raise FileNotFoundError(
+            f"{root} has no train.csv, val.csv or test.csv (path,label) and no *_train_list*.txt (path label)"
+        )
+    lines = {split: list(_read_list(path)) for split, path in lists.items()}
+    names = read_class_names(root)
+    if names is None:
+        largest = max((label for rows in lines.values() for _, _, label in rows), default=-1)
+        names = [str(label) for label in range(num_classes or largest + 1)]
+    corpus = ListedCorpus(names)
+    for split, rows in lines.items():
+        for number, path, label in rows:
+            if label >= len(names):
+                raise ValueError(
+                    f"{lists[split]}, line {number}: class {label} of {path}, but the {len(names)} classes have the "
+                    f"ids 0 to {len(names) - 1}"
+                )
+        paths = [path for _, path, _ in rows]
+        folder = media or _folder_with_most(_video_folders(root, split), paths[:FIRST_FEW])
+        corpus.splits[split] = [ListedVideo(os.path.join(folder, path), label, path) for _, path, label in rows]
+        corpus.folders[split] = str(folder)
+    return corpus
+
+
+def read_something_something_v2(root: Path, media: Path | None) -> ListedCorpus:
+    """Read `labels.json`, `train.json`, `validation.json` and `test.json`, in `root` or in `root/labels`.
+
+    Names with the prefix `something-something-v2-` are the same. The class of an entry is its template without
+    brackets; entries of the test list have none. Videos are `ID.webm` (or another suffix, or a folder of frames) in
+    `media`, or in `root/20bn-something-something-v2`, `root/videos` or `root`.
+
+    Raises:
+        FileNotFoundError: a list is missing.
+        ValueError: a file is not of this form, or a template is no class.
+    """
+    labels_file = _find_json(root, "labels")
+    if labels_file is None:
+        raise FileNotFoundError(f"{root} has no labels.json (or something-something-v2-labels.json) of templates")
+    ids = _class_ids(labels_file)
+    found = {split: _find_json(root, stems[-1]) for split, stems in SPLIT_FILES.items()}
+    lists = {split: path for split, path in found.items() if path is not None}
+    if not lists:
+        raise FileNotFoundError(f"{root} has none of train.json, validation.json and test.json")
+    folders = [root / name for name in SSV2_VIDEO_FOLDERS]
+    folder = media or next((folder for folder in folders if folder.is_dir()), root)
+    files = _files_by_stem(folder)
+    corpus = ListedCorpus(sorted(ids, key=ids.__getitem__))
+    for split, path in lists.items():
+        corpus.splits[split] = [
+            ListedVideo(os.path.join(folder, files.get(video_id, f"{video_id}.webm")), label, video_id)
+            for video_id, label in _read_entries(path, ids)
+        ]
+        corpus.folders[split] = str(folder)
+    return corpus
+
+
+PUBLISHED_VIDEO_CORPORA: dict[str, Callable[[Path, Path | None], ListedCorpus]] = {
+    **{name: partial(read_video_lists, num_classes=count) for name, count in KINETICS_CLASSES.items()},
+    "video_lists": read_video_lists,
+    "something_something_v2": read_something_something_v2,
+}
+
+
+def _present(corpus: ListedCorpus, name: str, skip_missing_files: bool) -> dict[str, list[ListedVideo]]:
+    """Give the videos that are there; say which are not."""
+    kept, sentences = {}, []
+    for split, videos in corpus.splits.items():
+        there = [os.path.exists(video.path) for video in videos]
+        missing = [video.name for video, exists in zip(videos, there, strict=True) if not exists]
+        kept[split] = [video for video, exists in zip(videos, there, strict=True) if exists]
+        if missing:
+            sentences.append(
+                f"{len(missing)} of {len(videos)} videos of split {split!r} are missing in {corpus.folders[split]} "
+                f"({name_some(missing)})"
+            )
+    if sentences and not skip_missing_files:
+        raise FileNotFoundError(
+            f"{name}: {'; '.join(sentences)}; give the folder of the videos as media_dir, or leave missing ones out "
+            "with skip_missing_files"
+        )
+    for sentence in sentences:
+        warnings.warn(f"{name}: {sentence}; they are left out", stacklevel=4)
+    return kept
+
+
+def _find_list(root: Path, stems: Sequence[str]) -> Path | None:
+    for stem in stems:
+        if (root / f"{stem}.csv").is_file():
+            return root / f"{stem}.csv"
+    found = [file for stem in stems for file in sorted(root.glob(f"*{stem}*list*.txt"))]
+    if len(found) > 1:
+        raise ValueError(f"{root} has several lists of the same split: {name_some(found)}; keep one")
+    return found[0] if found else None
+
+
+def _read_list(path: Path) -> Iterator[tuple[int, str, int]]:
+    """Yield (line number, path, class id) of the lines that are not empty."""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip() or (number == 1 and line.strip() in LIST_HEADERS):
+            continue
+        parts = re.fullmatch(r"\s*(.+?)\s*[,\s]\s*(\d+)\s*", line)
+        if parts is None:
+            raise ValueError(f"{path}, line {number}: expected a path and a class id (path,label), got {line!r}")
+        yield number, parts[1], int(parts[2])
+
+
+def _video_folders(root: Path, split: str) -> list[Path]:
+    stems = SPLIT_FILES[split]
+    return [root, root / "videos", *(root / f"videos_{stem}" for stem in stems), *(root / stem for stem in stems)]
+
+
+def _folder_with_most(folders: Sequence[Path], paths: Sequence[str]) -> Path:
+    """Give the folder in which most of the paths are, the first of those that are equal."""
+    return max(folders, key=lambda folder: sum(os.path.exists(os.path.join(folder, path)) for path in paths))
+
+
+def _find_json(root: Path, stem: str) -> Path | None:
+    places = [folder / f"{prefix}{stem}.json" for folder in (root, root / "labels") for prefix in SSV2_PREFIXES]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _class_ids(path: Path) -> dict[str, int]:
+    """Read `{template: number as text}`."""
+    content = read_json_object(path, "the classes of Something-Something v2")
+    ids = {_without_brackets(template): int(number) for template, number in content.items() if str(number).isdigit()}
+    if sorted(ids.values()) != list(range(len(content))):
+        raise ValueError(f"{path} must number its {len(content)} templates from 0 to {len(content) - 1}, each once")
+    return ids
+
+
+def _read_entries(path: Path, ids: dict[str, int]) -> Iterator[tuple[str, int | None]]:
+    """Yield the name and the class id of each entry of a list of videos."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} must hold a list of videos, got {type(entries).__name__}")
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or "id" not in entry:
+            raise ValueError(f"{path}, entry {number}: expected an object with 'id' and 'template', got {entry!r}")
+        yield str(entry["id"]), _class_of(entry, ids, f"{path}, entry {number}")
+
+
+def _class_of(entry: dict[str, Any], ids: dict[str, int], where: str) -> int | None:
+    if "template" not in entry:
+        return None
+    template = _without_brackets(str(entry["template"]))
+    if template not in ids:
+        raise ValueError(
+            f"{where}: the template {template!r} of video {entry['id']} is none of the {len(ids)} classes"
+            f"{nearest_hint(template, ids)}"
+        )
+    return ids[template]
+
+
+def _without_brackets(template: str) -> str:
+    return template.replace("[", "").replace("]", "")
+
+
+def _files_by_stem(folder: Path) -> dict[str, str]:
+    """Names in a folder by what they are without suffix: video files, and folders of frames."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {
+            os.path.splitext(entry.name)[0]: entry.name
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES or entry.is_dir()
+        }

@@ -1,0 +1,1 @@
+"""One evaluator a task, which training and the evaluate command share."""

@@ -1,0 +1,378 @@
+import json
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_vidmodels.data.corpora import load_corpus
+from hf_vidmodels.data.embedded.video_writing import write_video
+
+TEMPORAL = "temporal-action-localization"
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def put_features(root, *names, num_rows=25):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.zeros((num_rows, 3), dtype=np.float32))
+
+
+def put_pictures(root, *names):
+    for index, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 10, 3), 40 * index, dtype=np.uint8)).save(path)
+
+
+def put_videos(root, *names, num_frames=20, fps=10):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, np.zeros((num_frames, 32, 32, 3), dtype=np.uint8), fps)
+
+
+def put_lines(path, *rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return path
+
+
+# --- untrimmed videos ---
+
+
+def test_a_table_of_actions_with_a_features_folder(tmp_path):
+    put_features(tmp_path, "features/a.npy", "features/b.npy")
+    put_lines(
+        tmp_path / "annotations.csv",
+        "video_id,label,start,end,subset,duration",
+        "a,dive,1,2,training,10",
+        "a,golf,3,4,training,10",
+        "b,golf,0,5,val,12.5",
+    )
+    corpus = load_corpus(tmp_path)
+    assert corpus["train"][0] == {
+        "video_id": "a",
+        "features": str(tmp_path / "features" / "a.npy"),
+        "duration": 10.0,
+        "fps": None,
+        "frames_per_snippet": None,
+        "labels": [0, 1],
+        "segments": [{"start": 1.0, "end": 2.0, "label": 0}, {"start": 3.0, "end": 4.0, "label": 1}],
+        "subset": "training",
+    }
+    assert corpus["train"].features["labels"].feature.names == ["dive", "golf"]
+    assert corpus["validation"]["video_id"][:] == ["b"]
+
+
+def test_activitynet_style_json_with_features_in_split_folders_and_id_files(tmp_path):
+    put_features(tmp_path, "train/a.npy", "test/b.npy")
+    database = {
+        name: {"duration": 9, "annotations": [{"label": "golf", "segment": [0, 1]}]} for name in ("a", "b", "left_out")
+    }
+    (tmp_path / "gt.json").write_text(json.dumps({"database": database}))
+    put_lines(tmp_path / "split_train.txt", "a")
+    put_lines(tmp_path / "split_test.txt", "b")
+    with pytest.warns(UserWarning, match=r"1 annotated videos are in no split file .*\(left_out\)"):
+        corpus = load_corpus(tmp_path)
+    assert {split: data["video_id"][:] for split, data in corpus.items()} == {"train": ["a"], "test": ["b"]}
+    assert corpus["test"]["features"][0] == str(tmp_path / "test" / "b.npy")
+
+
+def test_rows_with_the_columns_of_the_task(tmp_path):
+    put_features(tmp_path, "f/a.npy", "f/b.npy", num_rows=50)
+    rows = [
+        {"video_id": "a", "features": "f/a.npy", "fps": 25, "frames_per_snippet": 16, "labels": ["golf"]},
+        {
+            "video_id": "b",
+            "features": "f/b.npy",
+            "duration": 9.5,
+            "segments": [{"start": 1, "end": 2, "label": "dive"}],
+        },
+    ]
+    rows[1]["split"] = "test"
+    put_lines(tmp_path / "metadata.jsonl", *rows)
+    with pytest.warns(UserWarning, match=r"split 'test': 1 classes have no example in split 'train' \(dive\)"):
+        corpus = load_corpus(tmp_path)
+    assert corpus["train"][0]["duration"] == 50 * 16 / 25
+    assert corpus["test"][0]["labels"] == [0] and corpus["test"][0]["duration"] == 9.5
+
+    put_lines(
+        tmp_path / "metadata.csv",
+        "video_id,features,duration,labels,segments,split",
+        'a,f/a.npy,32,golf;dive,"[{""start"": 1, ""end"": 2, ""label"": ""dive""}]",train',
+    )
+    (tmp_path / "metadata.jsonl").unlink()
+    row = load_corpus(tmp_path)["train"][0]
+    assert row["labels"] == [0, 1] and row["segments"] == [{"start": 1.0, "end": 2.0, "label": 0}]
+
+
+def test_rgb_and_flow_can_lie_in_two_folders(tmp_path):
+    put_features(tmp_path, "features_rgb/a.npy", "features_flow/a.npy")
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,golf,0,1,10")
+    assert load_corpus(tmp_path)["train"][0]["features"] == [
+        str(tmp_path / "features_rgb" / "a.npy"),
+        str(tmp_path / "features_flow" / "a.npy"),
+    ]
+
+
+def test_videos_alone_are_enough_and_give_the_duration(tmp_path):
+    put_videos(tmp_path, "videos/a.mp4")
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
+    row = load_corpus(tmp_path)["train"][0]
+    assert row["video"] == str(tmp_path / "videos" / "a.mp4")
+    assert row["duration"] == pytest.approx(2.0) and "features" not in row
+
+
+def test_extracted_features_tell_their_rate_and_so_the_duration(tmp_path):
+    put_features(tmp_path, "features/a.npy", num_rows=50)
+    put_lines(tmp_path / "features" / "features.json", {"frames_per_second": 25.0, "snippet_stride": 8})
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
+    row = load_corpus(tmp_path)["train"][0]
+    assert (row["fps"], row["frames_per_snippet"], row["duration"]) == (25.0, 8, 16.0)
+
+
+def test_a_table_can_lie_apart_from_its_features(tmp_path):
+    put_features(tmp_path / "big_disk", "features/a.npy")
+    table = put_lines(tmp_path / "my.csv", "video_id,label,start,end,duration", "a,golf,0,1,10")
+    corpus = load_corpus(table, data_dir=tmp_path / "big_disk", split="train")
+    assert corpus["features"][0] == str(tmp_path / "big_disk" / "features" / "a.npy")
+
+
+def test_all_missing_features_are_listed_at_once(tmp_path):
+    put_features(tmp_path, "features/b.npy")
+    rows = [f"{name},golf,0,1,10" for name in "abcd"]
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", *rows)
+    with pytest.raises(FileNotFoundError, match=r"3 of 4 feature files are missing in .*: a, c, d; extract them"):
+        load_corpus(tmp_path)
+    (tmp_path / "features" / "b.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"4 of 4 feature or video files are missing in .*: a, b, c, d;"):
+        load_corpus(tmp_path)
+
+
+def test_a_duration_that_cannot_be_known_says_what_to_add(tmp_path):
+    put_features(tmp_path, "features/a.npy")
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
+    with pytest.raises(ValueError, match=r"1 videos have no duration \(a\); add `duration` .* `fps` and `frames_per"):
+        load_corpus(tmp_path)
+
+
+def test_bad_times_and_repeated_videos_are_errors_of_an_own_corpus(tmp_path):
+    put_features(tmp_path, "features/a.npy")
+    row = {"video_id": "a", "duration": 10, "segments": [{"start": 3, "end": 2, "label": "golf"}]}
+    late = row | {"segments": [{"start": 3, "end": 12, "label": "golf"}]}
+    put_lines(tmp_path / "metadata.jsonl", row, late)
+    with pytest.raises(ValueError) as error:
+        load_corpus(tmp_path)
+    for part in (
+        "occur more than once (a)",
+        "end before they start (a [3, 2])",
+        "reach beyond the end of their video",
+    ):
+        assert part in str(error.value)
+    put_lines(tmp_path / "metadata.jsonl", late)
+    with pytest.raises(ValueError, match="a ends at 10 s, its last segment at 12 s"):
+        load_corpus(tmp_path)
+    with pytest.warns(UserWarning, match="a ends at 10 s"):
+        load_corpus(tmp_path, allow_out_of_duration=True)
+
+
+def test_classes_txt_fixes_the_classes_and_their_order(tmp_path):
+    put_features(tmp_path, "features/a.npy")
+    put_lines(tmp_path / "classes.txt", "tennis", "golf")
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,golf,0,1,10")
+    assert load_corpus(tmp_path)["train"]["labels"][0] == [1]
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,glof,0,1,10")
+    with pytest.raises(ValueError, match=r"unknown classes: 'glof' \(did you mean 'golf'\?\) in a; there are 2 known"):
+        load_corpus(tmp_path)
+    put_lines(tmp_path / "classes.txt", "tennis", "tennis")
+    with pytest.raises(ValueError, match=r"classes\.txt must name each class once, got tennis"):
+        load_corpus(tmp_path)
+
+
+def test_mistakes_in_id_files_are_named(tmp_path):
+    put_features(tmp_path, "train/a.npy")
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,golf,0,1,10")
+    put_lines(tmp_path / "split_train.txt", "a", "b")
+    with pytest.raises(ValueError, match=r"split_train\.txt lists 1 videos without annotations \(b\)"):
+        load_corpus(tmp_path)
+    put_lines(tmp_path / "split_train.txt", "a")
+    put_lines(tmp_path / "split_test.txt", "a")
+    with pytest.raises(ValueError, match=r"split_test\.txt lists 1 videos of another split file too \(a\)"):
+        load_corpus(tmp_path)
+
+
+def test_a_misspelt_column_of_a_table_is_reported(tmp_path):
+    put_features(tmp_path, "a.npy")
+    row = {"video_id": "a", "feature": "a.npy", "duration": 10, "labels": ["golf"]}
+    put_lines(tmp_path / "metadata.jsonl", row)
+    with (
+        pytest.warns(UserWarning, match=r"'feature' is not read \(did you mean 'features'\?\)"),
+        pytest.raises(FileNotFoundError),
+    ):
+        load_corpus(tmp_path)
+
+
+# --- other tasks ---
+
+
+def test_pictures_with_classes_in_a_table(tmp_path):
+    put_pictures(tmp_path, "pictures/1.png", "pictures/2.png")
+    put_lines(
+        tmp_path / "metadata.jsonl",
+        {"file_name": "pictures/1.png", "label": "cat"},
+        {"file_name": "pictures/2.png", "label": None},
+    )
+    corpus = load_corpus(tmp_path)
+    assert corpus["train"][0]["image"].size == (10, 8)
+    assert corpus["train"]["label"][:] == [0, None]
+
+
+def test_a_table_for_each_split(tmp_path):
+    put_pictures(tmp_path, "1.png", "2.png")
+    put_lines(tmp_path / "train.csv", "image,label", "1.png,dog", "2.png,cat")
+    put_lines(tmp_path / "val.csv", "image,label", "1.png,cat")
+    corpus = load_corpus(tmp_path)
+    assert {split: data["label"][:] for split, data in corpus.items()} == {"train": [1, 0], "validation": [0]}
+    put_lines(tmp_path / "validation.csv", "image,label")
+    with pytest.raises(ValueError, match=r"several tables of split 'validation': .*val\.csv, .*validation\.csv"):
+        load_corpus(tmp_path)
+    (tmp_path / "val.csv").unlink()
+    with pytest.raises(ValueError, match="split 'validation' is empty"):
+        load_corpus(tmp_path)
+
+
+def test_metadata_in_split_folders_has_paths_relative_to_them(tmp_path):
+    put_pictures(tmp_path, "train/1.png", "test/1.png")
+    for split in ("train", "test"):
+        put_lines(tmp_path / split / "metadata.csv", "file_name,label", "1.png,cat")
+    corpus = load_corpus(tmp_path, task="image-classification")
+    assert [data[0]["image"].getpixel((0, 0))[0] for data in corpus.values()] == [0, 40]
+
+
+def test_videos_with_one_or_several_classes_stay_files(tmp_path):
+    put_videos(tmp_path, "1.mp4", "2.mp4")
+    put_lines(tmp_path / "metadata.csv", "file_name,label", "1.mp4,jump", "2.mp4,run")
+    row = load_corpus(tmp_path)["train"][1]
+    assert row["video"]["path"] == str(tmp_path / "2.mp4") and row["label"] == 1
+    put_lines(tmp_path / "metadata.csv", "file_name,label", "1.mp4,jump;run", "2.mp4,run")
+    assert load_corpus(tmp_path)["train"]["label"][:] == [[0, 1], [1]]
+
+
+def test_objects_boxes_and_people_are_typed(tmp_path):
+    put_pictures(tmp_path, "1.png")
+    put_videos(tmp_path, "1.mp4")
+    objects = [{"bbox": [1, 2, 3, 4], "category": "cat"}]
+    put_lines(tmp_path / "masks" / "metadata.jsonl", {"image": "../1.png", "image_id": 7, "objects": objects})
+    row = load_corpus(tmp_path / "masks")["train"][0]
+    assert row["image_id"] == "7" and row["objects"][0]["bbox"] == [1.0, 2.0, 3.0, 4.0]
+
+    put_lines(tmp_path / "boxes" / "metadata.csv", "image,label,bbox", '../1.png,cat,"[1, 2, 3, 4]"')
+    assert load_corpus(tmp_path / "boxes")["train"][0]["bbox"] == [1.0, 2.0, 3.0, 4.0]
+
+    person = {
+        "video_id": "a",
+        "video": "../1.mp4",
+        "timestamp": 1,
+        "boxes": [[0, 0, 0.5, 1]],
+        "labels": [["run", "go"]],
+    }
+    put_lines(tmp_path / "people" / "metadata.jsonl", person)
+    corpus = load_corpus(tmp_path / "people", task="action-detection")
+    assert corpus["train"][0]["labels"] == [[1, 0]]
+    assert corpus["train"].features["labels"].feature.feature.names == ["go", "run"]
+
+
+def test_folders_of_classes(tmp_path):
+    put_pictures(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/dog/1.png", "test/cat/1.png")
+    corpus = load_corpus(tmp_path)
+    assert corpus["train"].features["label"].names == ["cat", "dog"]
+    assert {split: data.num_rows for split, data in corpus.items()} == {"train": 2, "test": 2}
+
+
+def test_folders_of_classes_of_videos_are_not_decoded(tmp_path):
+    put_videos(tmp_path, "jump/1.mp4", "run/1.mp4")
+    corpus = load_corpus(tmp_path)
+    assert sorted(corpus["train"]["label"][:]) == [0, 1]
+    assert set(corpus["train"][0]["video"]) == {"path", "bytes"}
+
+
+def test_what_datasets_saved_is_loaded(tmp_path):
+    put_features(tmp_path, "features/a.npy")
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,golf,0,1,10")
+    corpus = load_corpus(tmp_path)
+    corpus.save_to_disk(tmp_path / "saved")
+    assert load_corpus(tmp_path / "saved")["train"][0] == corpus["train"][0]
+    (tmp_path / "parquet").mkdir()
+    corpus["train"].to_parquet(tmp_path / "parquet" / "train.parquet")
+    assert load_corpus(tmp_path / "parquet", split="train")[0] == corpus["train"][0]
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "metadata.jsonl",
+            '{"image": "1.png", "label": "cat"}\n{"image"',
+            r"metadata\.jsonl, line 2 is not valid JSON",
+        ),
+        ("metadata.jsonl", "[1]", "line 1: an example must be an object"),
+        ("metadata.json", '"x"', r"metadata\.json must hold a list of examples, got str"),
+        ("metadata.csv", "image,label\n1.png\n", "line 2: 1 cells where the header has 2"),
+        ("metadata.jsonl", '{"image": "1.png", "label": 3}', r"are numbers \(3\); name them in .*classes\.txt"),
+        ("metadata.jsonl", '{"image": "1.png", "label": [1.5]}', "column 'label' must be the name of a class"),
+        ("metadata.jsonl", '{"image": null, "label": "cat"}', "1 examples in .* have no image"),
+        (
+            "metadata.jsonl",
+            '{"image": "1.png", "label": "a", "bbox": [1, "x", 3, 4]}',
+            "line 1, column 'bbox': the val",
+        ),
+        ("metadata.jsonl", '{"text": "1.png"}', "the columns text are those of no task"),
+        ("metadata.jsonl", '{"image_id": 1, "image": "1.png", "objects": [3]}', "must be an object with id, bbox"),
+    ],
+)
+def test_mistakes_in_tables_are_named_with_their_place(tmp_path, name, text, message):
+    put_pictures(tmp_path, "1.png")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_corpus(tmp_path)
+
+
+def test_all_missing_pictures_are_listed_at_once(tmp_path):
+    put_pictures(tmp_path, "2.png")
+    put_lines(tmp_path / "metadata.csv", "image,label", "1.png,cat", "2.png,cat", "3.png,cat")
+    with pytest.raises(FileNotFoundError, match=r"2 files of the column 'image' are missing: .*1\.png, .*3\.png"):
+        load_corpus(tmp_path)
+
+
+def test_a_task_whose_columns_are_not_there_names_them(tmp_path):
+    put_pictures(tmp_path, "1.png")
+    put_lines(tmp_path / "metadata.csv", "image,label", "1.png,cat")
+    with pytest.raises(ValueError, match="object-localization needs a column 'bbox'"):
+        load_corpus(tmp_path, task="object-localization")
+
+
+def test_a_folder_with_nothing_to_read_says_what_could_be_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no table of examples \(metadata\.jsonl\|csv\|json.*docs/data\.md"):
+        load_corpus(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"notes\.txt is not a table; use one of \.jsonl, \.csv, \.json"):
+        load_corpus(tmp_path / "notes.txt")
+
+
+def test_class_folders_without_examples_are_named(tmp_path):
+    for name in ("jump", "run", "sit"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    (tmp_path / "train" / ".cache").mkdir()
+    write_video(tmp_path / "train" / "jump" / "1.mp4", np.zeros((2, 16, 16, 3), np.uint8), 25)
+    (tmp_path / "train" / "run" / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"2 class folders in .* hold no video \(train/run, train/sit\); add some"):
+        load_corpus(tmp_path)
