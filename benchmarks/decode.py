@@ -30,8 +30,8 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Video
 from torch.utils.data import DataLoader
 
-from hf_vidmodels.data.embedded.video_writing import write_video
 from hf_vidmodels.data.video_clips import VideoClips, collate_clips
+from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.processing.frame_sampling import FrameSampling
 from hf_vidmodels.training.seeding import EpochSampler, sample_generator
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from hf_vidmodels import AsmLocConfig, AsmLocForTemporalActionLocalization, AsmLocProcessor
-from hf_vidmodels.data.embedded.video_writing import write_video
 from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtractor
+from hf_vidmodels.data.video_writing import write_video
 
 RESNET = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [8], "depths": [1], "layer_type": "basic"}
 VIDEOMAE = {

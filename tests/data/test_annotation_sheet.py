@@ -7,7 +7,7 @@ from PIL import Image
 from hf_vidmodels.data.annotation_sheet import SEGMENT_COLOR, WRONG_COLOR, draw_annotations
 from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.corpus_table import corpus_table
-from hf_vidmodels.data.embedded.video_writing import write_video
+from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.modeling.ops.run_length_masks import encode_masks
 
 NAMES = ["archery", "diving"]

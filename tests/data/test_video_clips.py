@@ -6,9 +6,9 @@ from datasets import ClassLabel, Dataset, Features, List, Video
 from torch.utils.data import DataLoader
 
 from hf_vidmodels import SttsConfig, SttsVideoProcessor
-from hf_vidmodels.data.embedded.video_writing import write_video
 from hf_vidmodels.data.unreadable_videos import UnreadableVideos
 from hf_vidmodels.data.video_clips import MAX_ATTEMPTS, VideoClips, VideoViews, collate_clips
+from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.processing.decoding import UnreadableVideoError
 from hf_vidmodels.processing.frame_sampling import FrameSampling
 from hf_vidmodels.training.seeding import EpochSampler, sample_generator

@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForVideoClassification, AutoProcessor, AutoVideoProcessor, pipeline
 
 from hf_vidmodels import SttsConfig, SttsForVideoClassification, SttsVideoProcessor
-from hf_vidmodels.data.embedded.video_writing import write_video
+from hf_vidmodels.data.video_writing import write_video
 from video_examples import moving_square
 
 

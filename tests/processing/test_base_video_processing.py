@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from hf_vidmodels.data.embedded.video_writing import write_video
+from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.processing import base_video_processing, video_files
 from hf_vidmodels.processing.base_video_processing import VideoViewsProcessor
 from hf_vidmodels.processing.decoding import UnreadableVideoError, decode_frames

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_vidmodels.data.embedded.video_writing import write_video
+from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.processing import video_files
 from hf_vidmodels.processing.decoding import (
     UnreadableVideoError,

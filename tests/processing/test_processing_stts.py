@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_vidmodels import SttsConfig, SttsVideoProcessor
-from hf_vidmodels.data.embedded.video_writing import write_video
+from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.hub.code_export import flatten_modules
 from video_examples import moving_square
 

@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor, PreTrainedModel
 
 from ..atomic_io import write_json
-from ..data.embedded.video_writing import write_video
 from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
+from ..data.video_writing import write_video
 from ..modeling.modeling_stts import kept_regions
 from ..processing.base_video_processing import VideoViewsProcessor
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from hf_vidmodels.data.corpora import load_corpus
-from hf_vidmodels.data.embedded.video_writing import write_video
+from hf_vidmodels.data.video_writing import write_video
 
 TEMPORAL = "temporal-action-localization"
 

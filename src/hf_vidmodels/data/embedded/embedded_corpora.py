@@ -19,6 +19,7 @@ import numpy as np
 
 from ...atomic_io import atomic_write
 from ..contracts import features_for
+from ..video_writing import write_video
 from .embedded_cache import default_cache_dir, ensure_folder, read_manifest
 from .embedded_motions import ACTIONS
 from .embedded_pictures import (
@@ -42,7 +43,6 @@ from .embedded_videos import (
     clip_scene,
     tube_scene,
 )
-from .video_writing import write_video
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_vidmodels.data.embedded.video_writing import write_video
+from hf_vidmodels.data.video_writing import write_video
 
 
 def grey_frames(num_frames, height=48, width=64):
