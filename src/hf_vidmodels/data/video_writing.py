@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...atomic_io import atomic_write
+from ..atomic_io import atomic_write
 
 
 @dataclass(frozen=True)
