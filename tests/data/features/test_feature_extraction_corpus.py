@@ -11,7 +11,7 @@ from feature_extraction_examples import moving_frames, tiny_extractor, write_mov
 from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtractor, extract_corpus_features
 from hf_vidmodels.data.features.feature_folders import FeatureFolder, find_videos
 
-REAL_VIDEOS = Path(__file__).parents[3] / "shared" / "real" / "videos"
+REAL_VIDEOS = Path(__file__).parents[4] / "shared" / "real" / "videos"
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ def test_mistakes_in_a_table_are_named_by_line(tmp_path, text, message):
         read_instance_table(path)
 
 
-REAL = Path(__file__).parents[2].parent / "shared" / "real" / "mmaction2_eval" / "gt.json"
+REAL = Path(__file__).parents[3].parent / "shared" / "real" / "mmaction2_eval" / "gt.json"
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="needs the real file ../shared/real/mmaction2_eval/gt.json")

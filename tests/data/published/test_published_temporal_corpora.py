@@ -8,7 +8,7 @@ from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.published.published_classes import ACTIVITYNET_CLASSES, THUMOS14_CLASSES
 from hf_vidmodels.data.published.wtalc import convert_wtalc_annotations
 
-REAL = Path(__file__).parents[2].parent / "shared" / "real" / "thumos14"
+REAL = Path(__file__).parents[3].parent / "shared" / "real" / "thumos14"
 SPLIT_OF_SUBSET = {"validation": "train", "test": "test"}
 
 

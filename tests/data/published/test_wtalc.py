@@ -9,7 +9,7 @@ import pytest
 from hf_vidmodels.data.own.temporal_annotations import read_annotation_json
 from hf_vidmodels.data.published.wtalc import convert_wtalc_annotations, load_object_array, read_wtalc
 
-REAL = Path(__file__).parents[2].parent / "shared" / "real" / "thumos14"
+REAL = Path(__file__).parents[3].parent / "shared" / "real" / "thumos14"
 needs_real_files = pytest.mark.skipif(not REAL.is_dir(), reason="needs the real files in ../shared/real/thumos14")
 
 

@@ -16,7 +16,7 @@ from hf_vidmodels.training.augmentation.clip_mixing import (
     smooth_targets,
 )
 
-FIXTURE = Path(__file__).parents[1] / "fixtures/stts/training"
+FIXTURE = Path(__file__).parents[2] / "fixtures/stts/training"
 
 
 @pytest.fixture(scope="module")
