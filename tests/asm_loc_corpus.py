@@ -16,7 +16,7 @@ RECIPE = {
     "num_attention_heads": 4,
     "num_snippets": 24,
     "standardize_features": True,
-    "num_train_epochs": 4,
+    "num_train_epochs": 2,
     "per_device_train_batch_size": 4,
     "learning_rate": 0.01,
     "optim": "adam",

@@ -68,7 +68,7 @@ def test_two_processes_share_the_final_evaluation_and_the_proposals(tmp_path):
 
 def test_a_run_killed_three_times_ends_like_an_uninterrupted_one(corpus, tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 3, "logging_steps": 2}
-    recipe = write_recipe(tmp_path / "long.yaml", corpus, num_train_epochs=50, per_device_train_batch_size=2, **saving)
+    recipe = write_recipe(tmp_path / "long.yaml", corpus, num_train_epochs=25, per_device_train_batch_size=2, **saving)
     folder = tmp_path / "killed"
     words = ("--recipe", recipe, "--output_dir", folder, "--resume_from_checkpoint", "last")
     command = list(map(str, [sys.executable, TRAIN, *words]))

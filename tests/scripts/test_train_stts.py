@@ -15,6 +15,7 @@ from stts_corpus import make_corpus, write_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:split 'test'.*have no example", "ignore:split 'test'.*has no example")
 TRAIN = str(SCRIPTS / "train.py")
+FULL = {"name": "full", "lr_scheduler_type": "cosine"}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def read(folder, name):
 
 
 def test_two_processes_share_the_evaluation_and_evaluate_py_finds_the_same_alone(corpus, tmp_path):
-    recipe = write_recipe(tmp_path / "small.yaml", corpus, num_full_epochs=1)
+    recipe = write_recipe(tmp_path / "small.yaml", corpus, num_train_epochs=1, stages=[FULL])
     run = tmp_path / "run"
     done = subprocess.run(
         [*TWO_PROCESSES, TRAIN, "--recipe", str(recipe), "--output_dir", str(run)],
@@ -54,7 +55,9 @@ def test_two_processes_share_the_evaluation_and_evaluate_py_finds_the_same_alone
 
 def test_a_killed_run_ends_like_an_uninterrupted_one(corpus, tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 3, "logging_steps": 2}
-    recipe = write_recipe(tmp_path / "long.yaml", corpus, num_full_epochs=2, num_train_epochs=8, **saving)
+    recipe = write_recipe(
+        tmp_path / "long.yaml", corpus, num_train_epochs=6, stages=[FULL | {"num_train_epochs": 2}], **saving
+    )
     folder = tmp_path / "killed"
     words = ("--recipe", recipe, "--output_dir", folder, "--resume_from_checkpoint", "last", "--mixup_alpha", "0.8")
     command = list(map(str, [sys.executable, TRAIN, *words]))

@@ -82,6 +82,67 @@ def test_a_recipe_that_does_not_fit_is_an_error_with_the_way_out(recipes, line, 
         parse_arguments(MethodArguments, ["--recipe", "m/c"])
 
 
+STAGES = "stages:\n- name: base\n  learning_rate: 1e-3\n  num_train_epochs: 3\n  save_epochs: 2\n- name: refiner\n"
+
+
+def test_the_stages_of_a_recipe_are_checked_and_give_way_to_the_command_line(recipes):
+    path = recipes("own", "method: toy_recipe:ToyRecipe\n" + STAGES)
+    words = ["--recipe", path, "--num_train_epochs", "1", "--save_strategy", "steps", "--save_steps", "5"]
+    found, args = parse_command_line(words)
+    assert args.stages == [{"name": "base", "learning_rate": 1e-3}, {"name": "refiner"}]
+    base, refiner = found(args).plan
+    assert (base.args.learning_rate, base.args.num_train_epochs, base.args.save_steps) == (1e-3, 1, 5)
+    assert (refiner.args.learning_rate, refiner.args.num_train_epochs) == (1e-4, 1)
+    assert parse_command_line(["--recipe", path, "--stages", "none"])[1].stages is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("stages: base", r"stages takes a list, such as \[base\]"),
+        ("stages: [base]", "stages takes mappings of fields to values"),
+        ("stages:\n- learning_rate: 1", "has a stage without name"),
+        (
+            "stages:\n- name: base\n  learning_rat: 1",
+            "stage base, has a field 'learning_rat' .* mean 'learning_rate'?",
+        ),
+        ("stages:\n- name: base\n  output_dir: x", "stage base, has a field 'output_dir' that no stage has"),
+        ("stages:\n- name: base\n  learning_rate: big", "stage base, has learning_rate: 'big', but .* a number"),
+        ("stages:\n- name: base\n  continues: 1", "stage base, has continues: 1, but it takes true or false"),
+    ],
+)
+def test_a_stage_of_a_recipe_that_does_not_fit_is_an_error_when_it_is_read(recipes, lines, sentence):
+    recipes("m/c", f"method: m\n{lines}\n")
+    with pytest.raises(ValueError, match=sentence.replace("?", r"\?")):
+        parse_arguments(MethodArguments, ["--recipe", "m/c"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "expected"),
+    [
+        ("save_epochs: 20", "--save_strategy steps --save_steps 5", {"save_epochs": 1, "save_steps": 5}),
+        ("save_epochs: 20", "--save_strategy no", {"save_epochs": 1}),
+        ("save_strategy: steps\nsave_steps: 9", "--save_epochs 2", {"save_strategy": "epoch", "save_steps": 0}),
+        ("eval_strategy: epoch\neval_epochs: 2", "--eval_strategy end", {"eval_epochs": 1}),
+        ("eval_strategy: epoch\neval_epochs: 2", "--eval_strategy steps --eval_steps 4", {"eval_epochs": 1}),
+        ("warmup_ratio: 0.1\nlr_scheduler_type: cosine", "--warmup_steps 5", {"warmup_ratio": 0.0}),
+        ("warmup_ratio: 0.1\nlr_scheduler_type: cosine", "--lr_scheduler_type constant", {"warmup_ratio": 0.0}),
+    ],
+)
+def test_a_field_of_the_recipe_that_contradicts_the_command_line_gives_way(recipes, lines, words, expected):
+    recipes("m/c", f"method: m\n{lines}\n")
+    args = parse_arguments(MethodArguments, ["--recipe", "m/c", *words.split()])
+    assert {name: getattr(args, name) for name in expected} == expected
+
+
+def test_a_contradiction_inside_the_command_line_or_the_recipe_is_an_error(recipes):
+    recipes("m/c", "method: m\nsave_epochs: 20\n")
+    with pytest.raises(ValueError, match="save_epochs 3 needs save_strategy epoch"):
+        parse_arguments(MethodArguments, ["--recipe", "m/c", "--save_strategy", "no", "--save_epochs", "3"])
+    with pytest.raises(ValueError, match="save_steps and save_strategy steps need each other"):
+        parse_arguments(MethodArguments, ["--recipe", "m/c", "--save_strategy", "steps"])
+
+
 def test_yaml_words_for_strategies_are_taken_as_they_are_meant(recipes):
     recipes("m/c", "method: m\nsave_strategy: no\nthreshold:\n")
     args = parse_arguments(MethodArguments, ["--recipe", "m/c"])

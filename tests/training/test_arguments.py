@@ -13,6 +13,8 @@ from hf_vidmodels.training.arguments import TrainingArguments
         ({"sgd_nesterov": True}, "needs optim sgd"),
         ({"eval_epochs": 2}, "eval_epochs 2 needs eval_strategy epoch, not end"),
         ({"load_best_model_at_end": True}, "needs eval_strategy epoch"),
+        ({"eval_steps": 5}, "eval_steps and eval_strategy steps need each other"),
+        ({"eval_strategy": "steps"}, "eval_steps and eval_strategy steps need each other"),
         ({"save_steps": 5}, "save_strategy steps need each other"),
         ({"save_strategy": "steps"}, "save_strategy steps need each other"),
         ({"save_epochs": 5, "save_strategy": "no"}, "save_epochs 5 needs save_strategy epoch, not no"),

@@ -104,6 +104,13 @@ def test_a_stage_sees_what_the_stage_before_left(train, tmp_path):
     assert len(answers) == 14 and len(set(answers)) == 14
 
 
+def test_the_rates_of_several_groups_are_logged_by_their_names(train, tmp_path):
+    train(tmp_path, num_train_epochs=1, lr_by_layer=[0.2, 0.1], lr_scheduler_type="constant", warmup_steps=0)
+    rows = [row for row in read_log(tmp_path) if "loss" in row]
+    assert all((row["learning_rate_first"], row["learning_rate_1"]) == (0.2, 0.1) for row in rows)
+    assert not any("learning_rate" in row for row in rows)
+
+
 def test_parameter_groups_have_their_own_learning_rates(train, tmp_path):
     start = {}
 
@@ -152,6 +159,33 @@ def test_evaluations_are_logged_after_the_epochs_asked_for(train, tmp_path):
     train(tmp_path, num_train_epochs=4, eval_strategy="epoch", eval_epochs=2)
     rows = [(row["stage"], row["epoch"]) for row in read_log(tmp_path) if "eval_closeness" in row]
     assert rows == [("base", 2), ("base", 4), ("refiner", 2), ("refiner", 4)]
+
+
+def test_evaluations_every_few_steps_are_logged_and_change_nothing_in_training(train, tmp_path):
+    settings = {"gradient_accumulation_steps": 1, "max_grad_norm": 0.0}
+    expected = train(tmp_path / "plain", **settings)
+    found = train(tmp_path / "often", eval_strategy="steps", eval_steps=3, **settings)
+    assert_close_weights(found, expected, atol=0)
+    rows = [(row["stage"], row["step"]) for row in read_log(tmp_path / "often") if "eval_closeness" in row]
+    assert rows == [
+        (stage, step) for stage, steps in (("base", (3, 6, 9, 10)), ("refiner", (13, 16, 19, 20))) for step in steps
+    ]
+
+
+def test_the_model_is_prepared_before_every_evaluation_and_before_it_is_saved(train, tmp_path):
+    class Prepared(ToyRecipe):
+        def before_evaluation(self, model, stage_index):
+            assert not model.training
+            with torch.no_grad():
+                model.refiner[1].running_mean.fill_(7.0)
+
+        def evaluate(self, model, stage_index, *, final):
+            assert (model.refiner[1].running_mean == 7).all()
+            return super().evaluate(model, stage_index, final=final)
+
+    for settings in ({"eval_strategy": "epoch"}, {"eval_strategy": "no"}):
+        weights = train(tmp_path / settings["eval_strategy"], Prepared, num_train_epochs=1, **settings)
+        assert (weights["refiner.1.running_mean"] == 7).all()
 
 
 def test_evaluations_gather_everything_although_the_training_loader_was_left_at_its_last_batch(train, tmp_path):

@@ -28,7 +28,7 @@ SETTINGS = {
     "num_attention_heads": 4,
     "num_snippets": 24,
     "standardize_features": True,
-    "num_train_epochs": 4,
+    "num_train_epochs": 2,
     "per_device_train_batch_size": 4,
     "learning_rate": 0.01,
     "optim": "adam",
@@ -140,7 +140,10 @@ def test_feature_statistics_are_those_of_all_training_rows(corpus):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_train_epochs": 4, "epochs_per_step": 4}, "num_train_epochs 4 is too few for 2 steps of 4 epochs each"),
+        (
+            {"stages": [{"name": "step2"}]},
+            "stages names 'step2', but .* no such stage; it has step0, step1",
+        ),
         ({"eval_split": "validation"}, "eval_split 'validation' is no split of the corpus"),
         ({"num_attention_heads": 5}, "hidden_size must be divisible by num_attention_heads"),
     ],

@@ -28,6 +28,9 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpora"))
 
 
+FULL = {"name": "full", "lr_scheduler_type": "cosine"}
+
+
 def arguments(corpus, output_dir="", **changes):
     return SttsArguments(**(SETTINGS | {"dataset_name": str(corpus), "output_dir": str(output_dir)} | changes))
 
@@ -44,7 +47,7 @@ def whole_run(corpus, tmp_path_factory):
     output_dir = tmp_path_factory.mktemp("runs") / "whole"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        train(corpus, output_dir, num_full_epochs=1)
+        train(corpus, output_dir, num_train_epochs=1, stages=[FULL])
     return output_dir
 
 
@@ -68,7 +71,7 @@ def test_a_run_leaves_a_repository_that_opens_and_classifies(whole_run, corpus):
 def test_the_full_network_comes_first_and_leaves_the_scorers_alone(whole_run, corpus, tmp_path):
     log = [json.loads(line) for line in (whole_run / "training_log.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in log if "loss" in line] == ["full", "selection"]
-    args = arguments(corpus, num_full_epochs=1)
+    args = arguments(corpus, stages=[FULL])
     torch.manual_seed(0)
     model = SttsForVideoClassification(SttsConfig.from_preset("tiny-mvit", num_labels=5)).train()
     full = full_network_of(model)
@@ -79,7 +82,7 @@ def test_the_full_network_comes_first_and_leaves_the_scorers_alone(whole_run, co
     full(clip, label).loss.backward()
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert touched == {name for name, _ in model.named_parameters() if "selectors" not in name}
-    assert [stage.name for stage in SttsRecipe(args).stages()] == ["full", "selection"]
+    assert [stage.name for stage in SttsRecipe(args).plan] == ["full", "selection"]
 
 
 def test_baselines_start_from_the_full_network_and_everything_can_be_augmented(corpus, tmp_path, capsys):
@@ -169,7 +172,7 @@ def test_sigma_follows_from_the_step_alone(corpus, tmp_path):
     clips = recipe.train_dataset(0)
     batch = recipe.collate([clips[0, 0], clips[0, 1]])
     for step, sigma in ((0, 0.1), (25, 0.075), (99, 0.001)):
-        progress = Progress(0, 0, 0, 0, step, step, 10, 100)
+        progress = Progress(0, 0, 0, 0, step, step, 10, 100, step, 100)
         recipe.step(spy, batch, progress)
         assert spy.arguments["sigma"] == pytest.approx(sigma)
     assert spy.arguments["labels"].tolist() == recipe.train["label"][:2]
@@ -191,7 +194,7 @@ def test_the_rates_of_both_recipes_reach_the_optimizer(corpus, tmp_path):
     scheduler = recipe.make_scheduler(optimizer, 0, total_steps=8, steps_per_epoch=4)
     rates = []
     for _ in range(8):
-        rates.append({group["part"]: group["lr"] for group in optimizer.param_groups})
+        rates.append({group["name"]: group["lr"] for group in optimizer.param_groups})
         optimizer.step()
         scheduler.step()
     assert rates[0] == {"scorers": pytest.approx(0.004), "backbone": 0, "classifier": 0}
@@ -202,7 +205,7 @@ def test_the_rates_of_both_recipes_reach_the_optimizer(corpus, tmp_path):
     recipe = prepared_recipe(corpus, tmp_path, warmup_epochs=0.5, **changes)
     optimizer = recipe.make_optimizer(recipe.parameter_groups(recipe.build_model(), 0), 0)
     recipe.make_scheduler(optimizer, 0, total_steps=8, steps_per_epoch=4)
-    rates = {group["part"]: group["lr"] for group in optimizer.param_groups}
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     expected = {"scorers": 0.0002, "backbone": 0.00001, "classifier": 0.0001}
     assert rates == {part: pytest.approx(rate) for part, rate in expected.items()}
 
@@ -230,29 +233,30 @@ def test_every_recipe_file_fits_its_arguments_and_makes_a_model(name):
 
 
 def test_the_full_network_can_be_asked_for_on_the_command_line():
-    words = "--recipe stts/embedded --selection_mode none --num_full_epochs 0 --warmup_ratio 0"
+    words = "--recipe stts/embedded --selection_mode none"
     _, args = parse_command_line(words.split())
     assert args.model_config(["a", "b"]).selection_mode == "none"
+    assert [stage.name for stage in SttsRecipe(args).plan] == ["selection"]
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"preset": "mvit"}, "preset must be one of"),
-        ({"num_full_epochs": 2}, "num_full_epochs must be at least 0 and below num_train_epochs 2"),
         ({"crop_scale": [0.5, 0.2]}, "crop_scale must be two ascending shares"),
         ({"mixup_alpha": -1.0}, "mixup_alpha must not be negative"),
         ({"erase_probability": 2.0}, r"erase_probability must be in \[0, 1\]"),
         ({"backbone_lr_multiplier": 0.5}, "has no effect with scorers_first"),
-        ({"num_full_epochs": 1, "selection_mode": "none"}, "num_full_epochs has no effect"),
-        ({"num_full_epochs": 1, "model_name_or_path": "x"}, "exclude each other"),
+        ({"stages": [FULL], "selection_mode": "none"}, "selection_mode none always trains the full network"),
+        ({"stages": [FULL], "model_name_or_path": "x"}, "model_name_or_path gives a full network, and stages trains"),
+        ({"stages": [{"name": "full"}]}, "Stage full cannot have lr_scheduler_type scorers_first"),
         ({"warmup_ratio": 0.1}, "scorers_first takes no warmup_steps"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        arguments("corpus", **changes)
+        SttsRecipe(arguments("corpus", **changes))
 
 
 def test_transformers_trainer_makes_a_step_too(tmp_path):

@@ -1,23 +1,10 @@
-import json
-import shutil
-from pathlib import Path
-
 import pytest
 import torch
+from killed_runs import leave_as_if_killed_after
+from toy_recipe import ToyRecipe
 
 from hf_vidmodels.training.checkpoints import list_checkpoints
 from hf_vidmodels.training.training_log import LOG_FILE
-
-
-def leave_as_if_killed_after(checkpoint: Path, finished_run: Path, folder: Path) -> None:
-    """Copy a finished run to what was there when it was killed some time after writing `checkpoint`."""
-    shutil.copytree(finished_run / "checkpoints" / "work", folder / "checkpoints" / "work")
-    if "base" in checkpoint.name:
-        (folder / "checkpoints" / "work" / "answers.json").unlink()
-    shutil.copytree(checkpoint, folder / "checkpoints" / checkpoint.name)
-    log = (finished_run / LOG_FILE).read_text()
-    state = json.loads((checkpoint / "trainer_state.json").read_text())["state"]
-    (folder / LOG_FILE).write_text(log[: state["log_bytes"]] + '{"stage": "half-writ')
 
 
 def assert_equal_weights(found, expected):
@@ -51,8 +38,6 @@ def test_a_run_resumed_between_epochs_by_path_ends_with_equal_weights(train, tmp
     for name in ("base-3", "refiner-9"):
         folder = tmp_path / name
         leave_as_if_killed_after(tmp_path / "run" / "checkpoints" / name, tmp_path / "run", folder)
-        for best in (tmp_path / "run" / "checkpoints").glob("best-*"):
-            shutil.copytree(best, folder / "checkpoints" / best.name)
         path = folder / "checkpoints" / name
         assert_equal_weights(train(folder, resume_from_checkpoint=str(path), **settings), expected)
 
@@ -112,3 +97,26 @@ def test_old_checkpoints_are_deleted_beyond_the_limit(train, tmp_path):
 def test_without_a_save_strategy_there_are_no_checkpoints(train, tmp_path):
     train(tmp_path, num_train_epochs=1, save_strategy="no", save_steps=0)
     assert list_checkpoints(tmp_path) == []
+
+
+class MeasuringStatistics(ToyRecipe):
+    """Measures the batch statistics of the network in training anew before an evaluation."""
+
+    def before_evaluation(self, model, stage_index):
+        network = (model.base, model.refiner)[stage_index]
+        network[1].reset_running_stats()
+        network.train()
+        for rows in torch.as_tensor(self.inputs).split(5):
+            network(rows)
+
+
+def test_statistics_measured_before_evaluations_every_few_steps_are_those_of_an_uninterrupted_run(train, tmp_path):
+    settings = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "ema_decay": 0.7}
+    expected = train(tmp_path / "run", MeasuringStatistics, **settings)
+    log = (tmp_path / "run" / LOG_FILE).read_text()
+    for checkpoint in list_checkpoints(tmp_path / "run")[1::2]:
+        folder = tmp_path / checkpoint.name
+        leave_as_if_killed_after(checkpoint, tmp_path / "run", folder)
+        found = train(folder, MeasuringStatistics, resume_from_checkpoint="last", **settings)
+        assert_equal_weights(found, expected)
+        assert (folder / LOG_FILE).read_text() == log

@@ -80,10 +80,10 @@ def test_in_video_swins_recipe_all_decays_but_norms_and_position_biases():
 
 def test_every_group_gets_the_rate_of_its_part():
     groups = [
-        {"params": [nn.Parameter(torch.zeros(1))], "lr": lr, "part": part} for part, lr in (("a", 1.0), ("b", 0.5))
+        {"params": [nn.Parameter(torch.zeros(1))], "lr": lr, "name": name} for name, lr in (("a", 1.0), ("b", 0.5))
     ]
     optimizer = torch.optim.SGD(groups)
-    scheduler = schedule_groups(optimizer, lambda part, epoch: epoch if part == "a" else 0.25, steps_per_epoch=4)
+    scheduler = schedule_groups(optimizer, lambda name, epoch: epoch if name == "a" else 0.25, steps_per_epoch=4)
     rates = []
     for _ in range(3):
         rates.append([group["lr"] for group in optimizer.param_groups])

@@ -14,8 +14,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.training.arguments import TrainingArguments, argument
-from hf_vidmodels.training.recipe import Evaluation, Recipe, Stage
+from hf_vidmodels.training.recipe import Evaluation, Recipe
 from hf_vidmodels.training.seeding import sample_generator
+from hf_vidmodels.training.stage_plan import Stage
 
 NUM_SAMPLES, WIDTH = 14, 4
 
@@ -93,7 +94,7 @@ class ToyRecipe(Recipe):
         return ToyModel(ToyConfig(), self.args.dropout, self.args.batch_norm)
 
     def stages(self):
-        return [Stage("base", self.args.num_train_epochs), Stage("refiner", self.args.num_train_epochs)]
+        return [Stage("base"), Stage("refiner")]
 
     def start_stage(self, model, stage_index):
         module = (model.base, model.refiner)[stage_index]
@@ -111,7 +112,7 @@ class ToyRecipe(Recipe):
             return super().parameter_groups(module, stage_index)
         first, last = self.args.lr_by_layer
         return [
-            {"params": list(module[:3].parameters()), "lr": first},
+            {"params": list(module[:3].parameters()), "lr": first, "name": "first"},
             {"params": list(module[3:].parameters()), "lr": last},
         ]
 

@@ -11,6 +11,7 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 from .arguments import TrainingArguments
+from .precedence import check_stage_entries, resolve_arguments
 from .recipe import Recipe
 from .recipe_files import available_recipes, check_fields, find_recipe, nearest, read_recipe
 from .recipe_table import recipe_class
@@ -61,17 +62,25 @@ def parse_arguments(arguments_class: type[Arguments], argv: Sequence[str]) -> Ar
     """
     parser = _build_parser(arguments_class, arguments_class.__name__)
     argv, cleared = _split_off_nones(argv, arguments_class)
-    recipe = parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].recipe
+    without_help = [word for word in argv if word not in ("-h", "--help")]
+    recipe = parser.parse_known_args(without_help)[0].recipe
+    from_recipe = {}
     if recipe:
         path = find_recipe(recipe)
         method, given = read_recipe(path)
-        parser.set_defaults(**check_fields(given, arguments_class, f"The recipe {path}"))
+        from_recipe = check_fields(given, arguments_class, f"The recipe {path}")
+        if from_recipe.get("stages"):
+            from_recipe["stages"] = check_stage_entries(from_recipe["stages"], arguments_class, f"The recipe {path}")
+        parser.set_defaults(**from_recipe)
         parser.description = f"{DESCRIPTION}\nShown are the settings of {recipe}, which trains the method {method}."
-    namespace, unknown = parser.parse_known_args(argv)
+    unknown = parser.parse_known_args(argv)[1]
     if unknown:
         raise ValueError(_unknown_sentence(unknown, arguments_class))
-    values = vars(namespace) | dict.fromkeys(cleared)
-    return arguments_class(**(values | {"recipe": recipe}))
+    not_given = object()
+    parser.set_defaults(**{item.name: not_given for item in dataclasses.fields(arguments_class)})
+    words = vars(parser.parse_known_args(without_help)[0])
+    from_command_line = {name: value for name, value in words.items() if value is not not_given}
+    return resolve_arguments(arguments_class, from_recipe, from_command_line | dict.fromkeys(cleared))
 
 
 class _Parser(HfArgumentParser):

@@ -114,8 +114,17 @@ class TrainingArguments:
 
     num_train_epochs: int = argument(
         10,
-        "Times the training data are visited. Recipes of several stages say below how they share it out.",
+        "Times that every stage visits its training data; a recipe file may give a stage its own number in stages.",
         group=_LENGTH,
+    )
+    stages: list[dict[str, Any]] | None = argument(
+        None,
+        "In recipe files only: a list with the name of a stage and the fields that have values of its own there, such "
+        "as num_train_epochs, optim, learning_rate; continues: false begins a stage anew that would go on with "
+        "optimizer and schedule of the stage before. What is given on the command line holds in every stage. none: "
+        "without the file's list.",
+        group=_LENGTH,
+        changes_result=False,
     )
     max_steps: int = argument(
         -1,
@@ -170,9 +179,10 @@ class TrainingArguments:
         group=_OPTIMISATION,
     )
 
-    eval_strategy: Literal["no", "end", "epoch"] = argument(
+    eval_strategy: Literal["no", "end", "epoch", "steps"] = argument(
         "end",
-        "When to evaluate: never (then there is no card with results), at the end of the run, or also after epochs.",
+        "When to evaluate: never (then there is no card with results), at the end of the run, or also after epochs or "
+        "steps and at the end of each stage.",
         group=_EVALUATION,
     )
     eval_split: str | None = argument(
@@ -180,6 +190,11 @@ class TrainingArguments:
     )
     eval_epochs: int = argument(
         1, "With eval_strategy epoch: evaluate after every so many epochs of a stage.", group=_EVALUATION
+    )
+    eval_steps: int = argument(
+        0,
+        "With eval_strategy steps: evaluate after every so many optimiser steps of a stage.",
+        group=_EVALUATION,
     )
     load_best_model_at_end: bool = argument(
         False,
@@ -190,7 +205,8 @@ class TrainingArguments:
 
     save_strategy: Literal["no", "epoch", "steps"] = argument(
         "epoch",
-        "When to write resumable checkpoints into output_dir/checkpoints, besides the end of each stage. no: never.",
+        "When to write resumable checkpoints into output_dir/checkpoints, besides the end of each stage. no: never, "
+        "unless the run is told to stop by Ctrl-C or SIGTERM.",
         group=_CHECKPOINTS,
         changes_result=False,
     )
@@ -272,6 +288,7 @@ class TrainingArguments:
             "weight_decay",
             "max_grad_norm",
             "warmup_steps",
+            "eval_steps",
             "save_steps",
         ):
             self.require(getattr(self, name) >= 0, name, "must not be negative")
@@ -317,8 +334,12 @@ class TrainingArguments:
                 f"eval_epochs {self.eval_epochs} needs eval_strategy epoch, not {self.eval_strategy}; leave it at 1.",
             ),
             (
-                self.load_best_model_at_end and self.eval_strategy != "epoch",
-                f"load_best_model_at_end needs eval_strategy epoch, not {self.eval_strategy}.",
+                bool(self.eval_steps) != (self.eval_strategy == "steps"),
+                "eval_steps and eval_strategy steps need each other: give both or neither.",
+            ),
+            (
+                self.load_best_model_at_end and self.eval_strategy not in ("epoch", "steps"),
+                f"load_best_model_at_end needs eval_strategy epoch or steps, not {self.eval_strategy}.",
             ),
             (
                 bool(self.save_steps) != (self.save_strategy == "steps"),

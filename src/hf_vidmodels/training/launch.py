@@ -15,8 +15,12 @@ TRACKER_FOLDER = "runs"
 WAIT_FOR_MAIN_PROCESS = timedelta(days=1)
 
 
-def start_accelerator(args: TrainingArguments) -> Accelerator:
-    """Return the accelerator of this process, with trackers started.
+def start_accelerator(args: TrainingArguments, averages: bool) -> Accelerator:
+    """Return the accelerator of this process.
+
+    Args:
+        args: the arguments of the run.
+        averages: whether any stage averages its weights.
 
     Raises:
         ValueError: when the number of processes is not what the launcher was asked for, a tracker is not installed,
@@ -42,7 +46,7 @@ def start_accelerator(args: TrainingArguments) -> Accelerator:
         kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT_FOR_MAIN_PROCESS)],
     )
     check_processes(accelerator.num_processes)
-    if args.ema_decay is not None and accelerator.distributed_type not in (
+    if averages and accelerator.distributed_type not in (
         DistributedType.NO,
         DistributedType.MULTI_CPU,
         DistributedType.MULTI_GPU,

@@ -5,6 +5,7 @@ because all randomness follows from the seed and the position in the run (`seedi
 in the checkpoint (`checkpoints.py`).
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -36,8 +37,9 @@ from .run_files import (
 from .run_state import RunState, load_state
 from .seeding import seed_stage, seed_step
 from .stage_parts import StageParts, start_stage
+from .stop_request import StopRequest
 from .training_log import TrainingLog, non_finite_sentence
-from .weight_average import averaged_weights, exchange_weights
+from .weight_average import averaged_weights
 
 
 def run(recipe: Recipe, args: TrainingArguments) -> None:
@@ -46,12 +48,16 @@ def run(recipe: Recipe, args: TrainingArguments) -> None:
     Raises:
         ValueError: for arguments, data or a launch that do not fit, and for a loss that is no number.
         OSError: when files are missing or cannot be written.
+        SystemExit: with status 130 or 143 after SIGINT or SIGTERM, when a checkpoint is saved.
     """
     training = Training(recipe, args)
-    for _ in range(training.state.stage, len(training.stages)):
-        run_stage(training)
-        # Frees what was prepared for the stage, so that nothing of it reacts to gradients of the next.
-        training.accelerator.free_memory()
+    parts = None
+    with training.stop_request:
+        for _ in range(training.state.stage, len(recipe.plan)):
+            parts = run_stage(training, parts)
+            if parts is None:
+                # Frees what was prepared, so that nothing of it reacts to gradients of the next stage.
+                training.accelerator.free_memory()
     finish(training)
 
 
@@ -59,13 +65,12 @@ class Training:
     """What lasts over all stages of a run.
 
     Attributes:
-        recipe: the method.
-        args: its arguments.
+        recipe: the method, with the arguments.
         accelerator: of this process.
         output_dir: folder of the run.
         model: the whole model; what is prepared for training is it or a part of it.
-        stages: all stages.
         state: the counters.
+        stop_request: whether somebody wants the run to stop.
         checkpoint: what the first stage to run goes on from, or None.
         log: the training log.
         fingerprint: what a run must have in common with the checkpoint that it goes on from.
@@ -73,12 +78,13 @@ class Training:
     """
 
     def __init__(self, recipe: Recipe, args: TrainingArguments) -> None:
-        self.recipe, self.args = recipe, args
-        self.accelerator = start_accelerator(args)
+        self.recipe = recipe
+        self.accelerator = start_accelerator(args, any(stage.args.ema_decay is not None for stage in recipe.plan))
         self.checkpoint = check_output_dir(self.accelerator, args)
         self.output_dir = Path(args.output_dir)
         self.fingerprint = {
             **args.result_fields(),
+            **{name: value for stage in recipe.plan for name, value in stage.result_fields().items()},
             "method": recipe.method,
             "world_size": self.accelerator.num_processes,
             "mixed_precision": self.accelerator.mixed_precision,
@@ -90,7 +96,6 @@ class Training:
             recipe.prepare_data()
         seed_stage(args.seed, -1)
         self.model = recipe.build_model().to(self.accelerator.device)
-        self.stages = recipe.stages()
         if self.checkpoint:
             self.accelerator.print(f"Going on from {self.checkpoint}.")
         # Only now is anything written (or deleted), when the data have proved good.
@@ -99,12 +104,18 @@ class Training:
         self.accelerator.wait_for_everyone()
         start_trackers(self.accelerator, args)
         self.log = TrainingLog(self.accelerator, self.output_dir, self.state.log_bytes, not args.disable_tqdm)
+        self.stop_request = StopRequest()
         self.num_train_examples = 0
+
+    @property
+    def args(self) -> TrainingArguments:
+        """The arguments of the stage in training."""
+        return self.recipe.args
 
     @property
     def in_last_stage(self) -> bool:
         """Whether no stage follows the one in training."""
-        return self.state.stage == len(self.stages) - 1
+        return self.state.stage == len(self.recipe.plan) - 1
 
     def count_time(self, in_stage: bool = True) -> None:
         """Add the time since the last call to the run's wall time, and to the stage's if it was spent there."""
@@ -115,41 +126,52 @@ class Training:
             self.state.stage_wall_time_s += spent
 
 
-def run_stage(training: Training) -> None:
-    """Train one stage and let the recipe draw its conclusions."""
+def run_stage(training: Training, parts: StageParts | None) -> StageParts | None:
+    """Train one stage and let the recipe draw its conclusions; `parts` are what it goes on with.
+
+    Returns what the next stage goes on with, if it does.
+    """
     training.count_time(in_stage=False)
-    parts = start_stage(training.recipe, training.model, training.stages, training.state, training.checkpoint)
-    training.checkpoint = None
-    training.num_train_examples = len(parts.loader.dataset)
-    training.log.start_stage(parts.name, training.state.step, parts.total_steps)
+    recipe, state = training.recipe, training.state
+    if parts is None:
+        parts = start_stage(recipe, training.model, state, training.checkpoint)
+        training.checkpoint = None
+    else:
+        parts.go_on(recipe, training.model)
+    training.num_train_examples = len(parts.batches.own_loader.dataset)
+    training.log.start_stage(parts.stage.name, state.step, parts.total_steps)
     train_stage(training, parts)
     parts.share_buffers()
     training.log.finish_stage()
-    exchange_weights(parts.module, parts.average)
-    training.accelerator.unwrap_model(parts.prepared, keep_fp32_wrapper=False)
-    training.model.eval()
-    seed_stage(training.args.seed, training.state.stage)
-    with torch.no_grad():
-        training.recipe.finish_stage(training.model, training.state.stage)
+    with averaged_weights(parts.module, parts.average, keep=not parts.goes_on):
+        if not parts.goes_on:
+            training.accelerator.unwrap_model(parts.prepared, keep_fp32_wrapper=False)
+        training.model.eval()
+        seed_stage(training.args.seed, state.stage)
+        with torch.no_grad():
+            recipe.finish_stage(training.model, state.stage)
     training.accelerator.wait_for_everyone()
     training.count_time()
-    training.state.finish_stage(parts.name, parts.num_epochs)
+    state.finish_stage(parts.stage.name, training.args.num_train_epochs)
+    return parts if parts.goes_on else None
 
 
 def train_stage(training: Training, parts: StageParts) -> None:
     """Train one stage to its end: the loop over epochs and batches."""
     recipe, args, state, accelerator = training.recipe, training.args, training.state, training.accelerator
     while state.step < parts.total_steps:
-        parts.set_epoch(state.global_epoch)
+        parts.batches.set_epoch(state.epoch)
         parts.prepared.train()
         recipe.on_epoch_start(parts.prepared, parts.progress(state))
         # A resumed epoch skips in the sampler: nothing is decoded for batches that were trained on before.
-        batches = accelerator.skip_first_batches(parts.loader, state.batch) if state.batch else parts.loader
+        loader = parts.batches.loader
+        batches = accelerator.skip_first_batches(loader, state.batch) if state.batch else loader
         for batch in batches:
+            parts.batches.check_length(state, ended=False)
             seed_step(args.seed, state.global_epoch, state.batch, accelerator.process_index)
             with accelerator.accumulate(parts.prepared):
                 loss, logs = recipe.step(parts.prepared, batch, parts.progress(state))
-                accelerator.backward(loss * parts.accumulation_weight(state.batch))
+                accelerator.backward(loss * parts.batches.accumulation_weight(state))
                 if accelerator.sync_gradients and args.max_grad_norm:
                     norm = accelerator.clip_grad_norm_(parts.prepared.parameters(), args.max_grad_norm)
                     logs = {**logs, "grad_norm": norm}
@@ -168,43 +190,56 @@ def train_stage(training: Training, parts: StageParts) -> None:
             training.log.advance()
             if state.step % args.logging_steps == 0:
                 log_losses(training, parts)
-            if state.step == parts.total_steps:
+            if state.batch == parts.batches.lengths[state.epoch]:
+                continue
+            if state.step == args.max_steps:
                 break
-            if args.save_strategy == "steps" and state.step % args.save_steps == 0:
-                save(training, parts)
+            if state.step < parts.total_steps:
+                evaluate_and_save(training, parts, epoch_ends=False)
+        else:
+            parts.batches.check_length(state, ended=True)
+            state.finish_epoch()
         # A loader left at its last batch would make Accelerate cut what evaluations gather.
         batches.end()
-        finish_epoch(training, parts)
+        evaluate_and_save(training, parts, epoch_ends=True)
 
 
-def finish_epoch(training: Training, parts: StageParts) -> None:
-    """Evaluate and save where that is due after an epoch or at the end of a stage."""
+def evaluate_and_save(training: Training, parts: StageParts, epoch_ends: bool) -> None:
+    """Evaluate and save where that is due after an optimiser step, and stop the run where somebody wants it to."""
     args, state = training.args, training.state
-    if state.batch == parts.num_batches:
-        state.finish_epoch()
     stage_ends = state.step == parts.total_steps
     if stage_ends and parts.meter.counts:
         log_losses(training, parts)
-    run_ends = stage_ends and training.in_last_stage
+
+    def is_due(strategy: str, epochs: int, steps: int) -> bool:
+        if strategy == "epoch":
+            return stage_ends or (epoch_ends and state.epoch % epochs == 0)
+        return strategy == "steps" and (stage_ends or state.step % steps == 0)
+
     # The end of a run has its own evaluation; choosing the best weights needs this one as well.
-    if (
-        args.eval_strategy == "epoch"
-        and (stage_ends or state.epoch % args.eval_epochs == 0)
-        and (not run_ends or args.load_best_model_at_end)
-    ):
-        evaluate_epoch(training, parts)
-    if args.save_strategy != "no" and (
-        stage_ends or (args.save_strategy == "epoch" and state.epoch % args.save_epochs == 0)
-    ):
+    run_ends = stage_ends and training.in_last_stage
+    if is_due(args.eval_strategy, args.eval_epochs, args.eval_steps) and (not run_ends or args.load_best_model_at_end):
+        evaluate_stage(training, parts)
+    signal_number = training.stop_request.agreed()
+    if signal_number or is_due(args.save_strategy, args.save_epochs, args.save_steps):
         save(training, parts)
+    if signal_number:
+        training.log.finish_stage()
+        training.accelerator.print(
+            "The run was told to stop and saved a checkpoint; go on with the same command and "
+            "--resume_from_checkpoint last (without --overwrite_output_dir).",
+            file=sys.stderr,
+        )
+        training.accelerator.end_training()
+        raise SystemExit(128 + signal_number)
 
 
 def log_losses(training: Training, parts: StageParts) -> None:
     """Write the means since the last log line; stop the run when a loss was no number."""
     stop_if_not_finite(training, parts)
-    values = {**parts.meter.take_means(training.accelerator), "learning_rate": parts.learning_rate}
+    values = {**parts.meter.take_means(training.accelerator), **parts.learning_rates}
     state = training.state
-    state.log_bytes = training.log.write(parts.name, state.epoch, state.global_step, values)
+    state.log_bytes = training.log.write(parts.stage.name, state.epoch, state.global_step, values)
 
 
 def stop_if_not_finite(training: Training, parts: StageParts) -> None:
@@ -215,13 +250,14 @@ def stop_if_not_finite(training: Training, parts: StageParts) -> None:
     names = []
     if where is not None:
         epoch, batch = where
-        items = parts.items_of_batch(training.state.epochs_before + epoch, batch)
+        items = parts.batches.items_of_batch(epoch, batch)
         names = training.recipe.sample_names(training.state.stage, items)
-    raise ValueError(non_finite_sentence(where, parts.name, training.state.global_step, names))
+    raise ValueError(non_finite_sentence(where, parts.stage.name, training.state.global_step, names))
 
 
 def evaluate(training: Training, stage_index: int, final: bool) -> Evaluation:
-    """Return the recipe's evaluation of the model as it is; the primary metric is made equal on all processes."""
+    """Return the recipe's evaluation of the model; the primary metric is made equal on all processes."""
+    prepare_evaluation(training, stage_index)
     training.model.eval()
     seed_stage(training.args.seed, stage_index)
     with torch.no_grad():
@@ -231,16 +267,23 @@ def evaluate(training: Training, stage_index: int, final: bool) -> Evaluation:
     return evaluation
 
 
-def evaluate_epoch(training: Training, parts: StageParts) -> None:
+def prepare_evaluation(training: Training, stage_index: int) -> None:
+    """Let the recipe prepare the model for an evaluation."""
+    training.model.eval()
+    seed_stage(training.args.seed, stage_index)
+    with torch.no_grad():
+        training.recipe.before_evaluation(training.model, stage_index)
+
+
+def evaluate_stage(training: Training, parts: StageParts) -> None:
     """Evaluate inside a stage, log it, and keep the model when it is the best so far of the last stage."""
     state = training.state
-    parts.share_buffers()
-    with averaged_weights(parts.module, parts.average):
+    with parts.evaluated():
         evaluation = evaluate(training, state.stage, final=False)
-        log_evaluation(training, parts.name, state.epoch, evaluation)
+        log_evaluation(training, parts.stage.name, state.epoch, evaluation)
         value = evaluation.metrics[evaluation.primary_metric]
         is_best = state.best_metric is None or value > state.best_metric
-        if training.args.load_best_model_at_end and training.in_last_stage and is_best:
+        if training.args.load_best_model_at_end and is_best:
             state.best_metric, state.best_step = value, state.global_step
             save_best_model(training.accelerator, training.output_dir, training.model, state)
 
@@ -258,7 +301,7 @@ def save(training: Training, parts: StageParts) -> None:
     save_checkpoint(
         training.accelerator,
         training.output_dir,
-        f"{parts.name}-{training.state.global_step}",
+        f"{parts.stage.name}-{training.state.global_step}",
         training.state,
         training.fingerprint,
         run_part=run_part(training.model, parts.module, parts.average),
@@ -273,11 +316,12 @@ def finish(training: Training) -> None:
     recipe, args, output_dir = training.recipe, training.args, training.output_dir
     if args.load_best_model_at_end:
         load_best_model(output_dir, training.model, training.state)
-    evaluation = None
-    if args.eval_strategy != "no":
-        last = training.stages[-1]
-        evaluation = evaluate(training, len(training.stages) - 1, final=True)
-        log_evaluation(training, last.name, last.num_epochs, evaluation)
+    evaluation, last = None, len(recipe.plan) - 1
+    if args.eval_strategy == "no":
+        prepare_evaluation(training, last)
+    else:
+        evaluation = evaluate(training, last, final=True)
+        log_evaluation(training, recipe.plan[last].name, args.num_train_epochs, evaluation)
     weights = whole_state_dict(training.model)
     training.count_time(in_stage=False)
     if training.accelerator.is_main_process:

@@ -2,19 +2,21 @@
 
 A recipe is asked, in this order (`loop.py` reads as the same list):
 
-    attach -> prepare_data -> build_model -> stages
+    stages -> attach -> prepare_data -> build_model
     for every stage:
-        start_stage -> load_state_dict (only when resuming) -> train_dataloader -> parameter_groups -> make_optimizer
-        -> make_scheduler
+        start_stage -> train_dataloader -> parameter_groups -> make_optimizer -> make_scheduler
+        -> load_state_dict (only when resuming)
         for every epoch:
             on_epoch_start
             for every batch:          step
             for every optimiser step: after_step
-            every few epochs:         evaluate(final=False)
+            now and then:             before_evaluation -> evaluate(final=False)
         finish_stage
-    evaluate(final=True) -> save_extra
+    before_evaluation -> evaluate(final=True) -> save_extra
 
-Everything happens on every process, unless a hook says otherwise.
+Of a stage that continues the one before it only `start_stage` is asked when it begins: its loader was asked for with
+those of the stages that it continues, and the rest is theirs. Everything happens on every process, unless a hook says
+otherwise.
 """
 
 import math
@@ -33,24 +35,12 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from .arguments import TrainingArguments
 from .schedules import build_optimizer, build_scheduler
 from .seeding import EpochSampler
+from .stage_plan import Stage, plan_stages
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from matplotlib.figure import Figure
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training with one module, one optimizer and one schedule.
-
-    Attributes:
-        name: unique in the run and usable in file names, such as `step0` or `pretrain`.
-        num_epochs: how often the stage's training data are visited.
-    """
-
-    name: str
-    num_epochs: int
 
 
 @dataclass(frozen=True)
@@ -64,8 +54,11 @@ class Progress:
         batch: batches of this epoch on this process.
         step: optimiser steps of this stage.
         global_step: optimiser steps of the whole run.
-        steps_per_epoch: optimiser steps in an epoch of this stage.
+        steps_per_epoch: optimiser steps in this epoch.
         total_steps: optimiser steps that this stage will make, `max_steps` taken into account.
+        schedule_step: optimiser steps since the schedule began: with this stage, or with the first of those that it
+            continues.
+        schedule_total_steps: optimiser steps of the whole schedule, over all stages that go on with it.
     """
 
     stage: int
@@ -76,6 +69,8 @@ class Progress:
     global_step: int
     steps_per_epoch: int
     total_steps: int
+    schedule_step: int
+    schedule_total_steps: int
 
 
 @dataclass
@@ -123,7 +118,8 @@ class Recipe(ABC):
         method: the method's name, as in the recipe file.
         task: one of the package's task names, such as `temporal-action-localization`.
         arguments_class: the arguments it takes, a dataclass derived from `TrainingArguments`.
-        args: the resolved arguments.
+        args: the arguments of the run, and while a stage trains those of the stage, which may have its own values.
+        plan: the stages that are trained, each with its arguments.
         accelerator: set by `attach`.
         work_dir: a folder of the run that survives a restart and is never shared; set by `attach`, made before the
             first stage.
@@ -135,7 +131,13 @@ class Recipe(ABC):
     arguments_class: type[TrainingArguments] = TrainingArguments
 
     def __init__(self, args: TrainingArguments) -> None:
+        """Plan the stages.
+
+        Raises:
+            ValueError: when the argument `stages` does not fit the method's stages.
+        """
         self.args = args
+        self.plan = plan_stages(self.stages(), args)
         self.processor: Any = None
 
     def attach(self, accelerator: "Accelerator", work_dir: Path) -> None:
@@ -144,6 +146,14 @@ class Recipe(ABC):
         self.work_dir = work_dir
 
     # -- before training
+
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """Return all stages that the method has, in their order; called once, and only `args` are there."""
+
+    def use_stage(self, stage_index: int) -> None:
+        """Let `args` be the arguments of a stage; the loop calls it before the stage's hooks."""
+        self.args = self.plan[stage_index].args
 
     @abstractmethod
     def prepare_data(self) -> None:
@@ -159,10 +169,6 @@ class Recipe(ABC):
         The libraries are seeded before, equally on all processes.
         """
 
-    @abstractmethod
-    def stages(self) -> list[Stage]:
-        """Return the stages in their order; called once, after `build_model`."""
-
     # -- one stage
 
     def start_stage(self, model: "PreTrainedModel", stage_index: int) -> nn.Module:
@@ -171,6 +177,7 @@ class Recipe(ABC):
         Freeze here what must not learn (`requires_grad_(False)`). Parameters of the returned module that require
         gradients must take part in every step. Called with freshly seeded libraries, and when a run resumes inside
         the stage also: the weights are restored afterwards, so read what earlier stages found from `work_dir`.
+        A stage that continues must return the same module with the same parameters to train.
         """
         return model
 
@@ -186,8 +193,9 @@ class Recipe(ABC):
         """Return the stage's loader, before Accelerate shards it.
 
         Override it to mix streams in a batch or to visit a video in several batches: give a `batch_sampler` with
-        `set_epoch(epoch)` and `batch_size` whose order follows from the seed and the epoch alone. Of P processes,
-        number p gets the batches p, p + P, p + 2 P and so on.
+        `set_epoch(epoch)` and `batch_size` whose order follows from the seed and the epoch alone. Epochs may differ in
+        length when its `len` says for the epoch that was set how many batches follow. Of P processes, number p gets
+        the batches p, p + P, p + 2 P and so on.
         """
         dataset = self.train_dataset(stage_index)
         workers = self.args.dataloader_num_workers
@@ -203,7 +211,10 @@ class Recipe(ABC):
         )
 
     def parameter_groups(self, module: nn.Module, stage_index: int) -> list[dict[str, Any]]:
-        """Return optimizer groups of what requires gradients; a group may set its own `lr` and `weight_decay`."""
+        """Return optimizer groups of what requires gradients.
+
+        A group may set its own `lr` and `weight_decay`, and a `name` under which its rate is logged.
+        """
         return [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad]}]
 
     def make_optimizer(self, groups: list[dict[str, Any]], stage_index: int) -> Optimizer:
@@ -211,11 +222,17 @@ class Recipe(ABC):
         return build_optimizer(groups, self.args)
 
     def make_scheduler(
-        self, optimizer: Optimizer, stage_index: int, total_steps: int, steps_per_epoch: int
+        self, optimizer: Optimizer, stage_index: int, total_steps: int, steps_per_epoch: float
     ) -> LRScheduler:
         """Return the learning-rate schedule, stepped once after every optimiser step.
 
         The default follows `lr_scheduler_type`, `warmup_steps` and `warmup_ratio`.
+
+        Args:
+            optimizer: what `make_optimizer` returned.
+            stage_index: the stage, the first of those that share the schedule.
+            total_steps: optimiser steps of all of these.
+            steps_per_epoch: optimiser steps of an epoch, a mean where epochs differ.
         """
         return build_scheduler(optimizer, self.args, total_steps)
 
@@ -247,6 +264,13 @@ class Recipe(ABC):
         """
 
     # -- results
+
+    def before_evaluation(self, model: "PreTrainedModel", stage_index: int) -> None:  # noqa: B027
+        """Prepare the model for an evaluation, or for being saved at the end: measure batch statistics anew.
+
+        Arguments and the model's state are those of `evaluate`, the libraries are freshly seeded. What it changes in
+        the model must be equal on all processes and follow from the weights alone, for a resumed run repeats it.
+        """
 
     @abstractmethod
     def evaluate(self, model: "PreTrainedModel", stage_index: int, *, final: bool) -> Evaluation:

@@ -106,6 +106,10 @@ def as_type(value: Any, declared: Any) -> Any:
         if not isinstance(value, list):
             raise TypeError(f"a list, such as [{value}]")
         return [as_type(entry, options[0]) for entry in value]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError("mappings of fields to values")
+        return value
     if declared is float:
         return _as_float(value)
     if type(value) is not declared:

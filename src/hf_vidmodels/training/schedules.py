@@ -37,18 +37,12 @@ def build_optimizer(groups: list[dict[str, Any]], args: TrainingArguments) -> Op
     )
 
 
-def build_scheduler(
-    optimizer: Optimizer, args: TrainingArguments, total_steps: int, kind: str | None = None
-) -> LRScheduler:
-    """Return a schedule over `total_steps` optimiser steps, warm-up included.
-
-    `kind` is one that `args.lr_scheduler_type` may have in every recipe; None for that one.
-    """
-    kind = kind or args.lr_scheduler_type
+def build_scheduler(optimizer: Optimizer, args: TrainingArguments, total_steps: int) -> LRScheduler:
+    """Return a schedule over `total_steps` optimiser steps, warm-up included."""
     warmup_steps = args.warmup_steps or math.ceil(args.warmup_ratio * total_steps)
-    specific = {"min_lr_rate": args.min_lr_rate} if kind == "cosine_with_min_lr" else None
+    specific = {"min_lr_rate": args.min_lr_rate} if args.lr_scheduler_type == "cosine_with_min_lr" else None
     return get_scheduler(
-        kind,
+        args.lr_scheduler_type,
         optimizer,
         num_warmup_steps=warmup_steps,
         num_training_steps=total_steps,

@@ -21,13 +21,17 @@ def start_average(module: nn.Module, decay: float) -> AveragedModel:
 
 
 @contextmanager
-def averaged_weights(module: nn.Module, average: AveragedModel | None) -> Iterator[None]:
-    """Let `module` have the averaged weights inside the block; without an average nothing changes."""
+def averaged_weights(module: nn.Module, average: AveragedModel | None, keep: bool = False) -> Iterator[None]:
+    """Let `module` have the averaged weights inside the block, and after it when `keep` is set.
+
+    Without an average nothing changes.
+    """
     exchange_weights(module, average)
     try:
         yield
     finally:
-        exchange_weights(module, average)
+        if not keep:
+            exchange_weights(module, average)
 
 
 def exchange_weights(module: nn.Module, average: AveragedModel | None) -> None:

@@ -24,7 +24,8 @@ from ...evaluation.localization_evaluation import draw_examples, evaluate_locali
 from ...modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from ...processing.processing_asm_loc import AsmLocProcessor
 from ..arguments import TrainingArguments, argument
-from ..recipe import Evaluation, Progress, Recipe, Stage
+from ..recipe import Evaluation, Progress, Recipe
+from ..stage_plan import Stage
 from .asm_loc_data import TASK, load_asm_loc_data
 from .asm_loc_videos import GuidedTrainingVideos, Proposals
 
@@ -43,10 +44,6 @@ class AsmLocArguments(TrainingArguments):
         None, "Folder that keeps features made from videos; by default the package's cache.", changes_result=False
     )
     feature_processes: int = argument(1, "Processes that make features from videos.", changes_result=False)
-    epochs_per_step: int | None = argument(
-        None,
-        "Epochs of every network but the last, which trains until num_train_epochs are over. none: equal shares.",
-    )
     standardize_features: bool | None = argument(
         None, "Standardise features by their mean and deviation over the training videos."
     )
@@ -71,11 +68,16 @@ class AsmLocArguments(TrainingArguments):
     class_threshold: float | None = argument(None, "Video score above which a class is localised.")
 
     def check_ranges(self) -> None:
-        """Refuse an unknown preset and epochs that leave nothing for the last step."""
+        """Refuse an unknown preset."""
         super().check_ranges()
         self.require(self.preset in AsmLocConfig.presets, "preset", f"must be one of {sorted(AsmLocConfig.presets)}")
         self.require(self.feature_processes >= 1, "feature_processes", "must be at least 1")
-        self.require(self.epochs_per_step is None or self.epochs_per_step >= 1, "epochs_per_step", "must be positive")
+
+    @property
+    def num_steps(self) -> int:
+        """The networks of the cascade."""
+        settings = AsmLocConfig.presets[self.preset] | self.model_settings()
+        return 1 + settings.get("num_refinement_steps", AsmLocConfig.num_refinement_steps)
 
     def model_settings(self) -> dict[str, Any]:
         """Return the fields of `AsmLocConfig` that were given."""
@@ -114,16 +116,8 @@ class AsmLocRecipe(Recipe):
         return model
 
     def stages(self) -> list[Stage]:
-        """One stage per network; the last one gets the epochs that are left."""
-        total, num_steps = self.args.num_train_epochs, self.config.num_steps
-        each = self.args.epochs_per_step or max(total // num_steps, 1)
-        last = total - each * (num_steps - 1)
-        if last < 1:
-            raise ValueError(
-                f"num_train_epochs {total} is too few for {num_steps} steps of {each} epochs each, give at least "
-                f"{each * (num_steps - 1) + 1}"
-            )
-        return [Stage(f"step{step}", each if step < num_steps - 1 else last) for step in range(num_steps)]
+        """One stage per network, `step0` and so on."""
+        return [Stage(f"step{step}") for step in range(self.args.num_steps)]
 
     def start_stage(self, model: AsmLocForTemporalActionLocalization, stage_index: int) -> nn.Module:
         """Let only this step's network learn, and read what the step before found."""

@@ -26,7 +26,8 @@ from ...modeling.modeling_mal import MalForMaskLabeling
 from ...processing.processing_mal import MalImageProcessor
 from ..arguments import CommonSchedule, TrainingArguments, argument
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
-from ..recipe import Evaluation, Progress, Recipe, Stage
+from ..recipe import Evaluation, Progress, Recipe
+from ..stage_plan import Stage
 from .mal_crops import MalTrainingCrops, select_boxes
 
 OWN_SCHEDULE = "warmup_cosine_waves"
@@ -172,7 +173,7 @@ class MalRecipe(Recipe):
 
     def stages(self) -> list[Stage]:
         """One stage; student and teacher go together."""
-        return [Stage("self_training", self.args.num_train_epochs)]
+        return [Stage("self_training")]
 
     def start_stage(self, model: MalForMaskLabeling, stage_index: int) -> nn.Module:
         """Train the whole model, of which only the student has gradients."""
@@ -189,7 +190,7 @@ class MalRecipe(Recipe):
         return {**batch, "boxes": [one["box"].tolist() for one in samples]}
 
     def make_scheduler(
-        self, optimizer: Optimizer, stage_index: int, total_steps: int, steps_per_epoch: int
+        self, optimizer: Optimizer, stage_index: int, total_steps: int, steps_per_epoch: float
     ) -> LRScheduler:
         """Return the official course of the learning rate, unless another one is asked for.
 

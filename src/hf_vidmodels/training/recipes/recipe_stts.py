@@ -32,10 +32,10 @@ from ...evaluation.classification_evaluation import (
 from ...modeling.modeling_stts import SttsForVideoClassification
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..initial_weights import take_weights
-from ..recipe import Evaluation, Progress, Recipe, Stage
-from ..schedules import build_scheduler
+from ..recipe import Evaluation, Progress, Recipe
 from ..seeding import sample_generator
-from .stts_arguments import SCORERS_FIRST, STEPPED_COSINE, SttsArguments
+from ..stage_plan import Stage
+from .stts_arguments import FULL_STAGE, SCORERS_FIRST, SELECTION_STAGE, STEPPED_COSINE, SttsArguments
 from .stts_schedules import (
     BACKBONE,
     CLASSIFIER,
@@ -50,7 +50,6 @@ from .stts_schedules import (
 )
 
 UNREADABLE_FILE = "unreadable_videos.txt"
-FULL_STAGE, SELECTION_STAGE = "full", "selection"
 
 
 class SttsRecipe(Recipe):
@@ -60,6 +59,20 @@ class SttsRecipe(Recipe):
     task = "video-classification"
     arguments_class = SttsArguments
     args: SttsArguments
+
+    def __init__(self, args: SttsArguments) -> None:
+        """Plan the stages, of which the full network has no scorers.
+
+        Raises:
+            ValueError: when its learning rate would follow theirs.
+        """
+        super().__init__(args)
+        schedule = self.plan[0].args.lr_scheduler_type
+        if self._is_full(0) and schedule in (SCORERS_FIRST, STEPPED_COSINE):
+            raise ValueError(
+                f"Stage {FULL_STAGE} cannot have lr_scheduler_type {schedule}, for it has no scorers: give it one "
+                "that all recipes know, such as cosine."
+            )
 
     def prepare_data(self) -> None:
         """Load the corpus and check that every video has one class."""
@@ -92,10 +105,8 @@ class SttsRecipe(Recipe):
         return model
 
     def stages(self) -> list[Stage]:
-        """The full network, where it is trained here, and then the network with selection."""
-        full, total = self.args.num_full_epochs, self.args.num_train_epochs
-        stages = [Stage(SELECTION_STAGE, total - full)]
-        return [Stage(FULL_STAGE, full), *stages] if full else stages
+        """The full network, where the recipe lists it, and then the network with selection."""
+        return [Stage(FULL_STAGE, optional=True), Stage(SELECTION_STAGE)]
 
     def start_stage(self, model: SttsForVideoClassification, stage_index: int) -> nn.Module:
         """Give the model, or a view of it that keeps less while scorers learn, or everything in the first stage."""
@@ -139,20 +150,18 @@ class SttsRecipe(Recipe):
                 ]
                 if chosen:
                     decay = {} if decays else {"weight_decay": 0.0}
-                    groups.append({"params": chosen, "lr": rate, "part": part, **decay})
+                    groups.append({"params": chosen, "lr": rate, "name": part, **decay})
         return groups
 
     def make_scheduler(
-        self, optimizer: Optimizer, stage_index: int, total_steps: int, steps_per_epoch: int
+        self, optimizer: Optimizer, stage_index: int, total_steps: int, steps_per_epoch: float
     ) -> LRScheduler:
         """Return the course of the learning rates."""
         args = self.args
-        if self._is_full(stage_index):
-            return build_scheduler(optimizer, args, total_steps, "cosine")
         if args.lr_scheduler_type not in (SCORERS_FIRST, STEPPED_COSINE):
             return super().make_scheduler(optimizer, stage_index, total_steps, steps_per_epoch)
         num_epochs = total_steps / steps_per_epoch
-        peaks = {group["part"]: group["lr"] for group in optimizer.param_groups}
+        peaks = {group["name"]: group["lr"] for group in optimizer.param_groups}
 
         def rate_of(part: str, epoch: float) -> float:
             if args.lr_scheduler_type == STEPPED_COSINE:
@@ -225,7 +234,7 @@ class SttsRecipe(Recipe):
         return [clips.name(index) for _, index in items]
 
     def _is_full(self, stage_index: int) -> bool:
-        return self.args.num_full_epochs > 0 and stage_index == 0
+        return self.plan[stage_index].name == FULL_STAGE
 
 
 def full_network_of(model: SttsForVideoClassification) -> SttsForVideoClassification:

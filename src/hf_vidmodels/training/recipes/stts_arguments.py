@@ -14,6 +14,7 @@ from ..augmentation.clip_mixing import ClipMixing
 from ..augmentation.video_rand_augment import GREATEST_MAGNITUDE, VideoRandAugment
 
 SCORERS_FIRST, STEPPED_COSINE = "scorers_first", "stepped_cosine"
+FULL_STAGE, SELECTION_STAGE = "full", "selection"
 
 
 @dataclass
@@ -33,11 +34,6 @@ class SttsArguments(TrainingArguments):
         None,
         "Start from the weights of this STTS model (folder or Hub id), such as the full network; scorers may be new, "
         "and the classifier when the classes differ. What is new is printed.",
-    )
-    num_full_epochs: int = argument(
-        0,
-        "Epochs at the beginning in which the network trains without selection, by warm-up (warmup_ratio) and a "
-        "cosine; the remaining num_train_epochs train it with selection.",
     )
     media_dir: str | None = argument(
         None, "Folder of the videos of a published list; by default found under data_dir.", changes_result=False
@@ -114,11 +110,6 @@ class SttsArguments(TrainingArguments):
         super().check_ranges()
         self.require(self.preset in SttsConfig.presets, "preset", f"must be one of {sorted(SttsConfig.presets)}")
         self.require(self.learning_rate > 0, "learning_rate", "must be positive")
-        self.require(
-            0 <= self.num_full_epochs < self.num_train_epochs,
-            "num_full_epochs",
-            f"must be at least 0 and below num_train_epochs {self.num_train_epochs}",
-        )
         self.require(self.scorer_lr_multiplier > 0, "scorer_lr_multiplier", "must be positive")
         self.require(self.backbone_lr_multiplier > 0, "backbone_lr_multiplier", "must be positive")
         for name in ("following_learning_rate", "following_start_epoch", "final_learning_rate", "warmup_epochs"):
@@ -143,10 +134,11 @@ class SttsArguments(TrainingArguments):
     def check_contradictions(self) -> None:
         """Refuse fields without effect."""
         super().check_contradictions()
+        trains_full = any(stage.get("name") == FULL_STAGE for stage in self.stages or [])
         is_own = self.lr_scheduler_type in (SCORERS_FIRST, STEPPED_COSINE)
         for wrong, sentence in (
             (
-                is_own and not self.num_full_epochs and (self.warmup_steps or self.warmup_ratio),
+                is_own and (self.warmup_steps or self.warmup_ratio),
                 f"lr_scheduler_type {self.lr_scheduler_type} takes no warmup_steps and no warmup_ratio.",
             ),
             (
@@ -154,12 +146,13 @@ class SttsArguments(TrainingArguments):
                 "backbone_lr_multiplier has no effect with scorers_first: give following_learning_rate.",
             ),
             (
-                self.num_full_epochs and self.selection_mode == "none",
-                "num_full_epochs has no effect with selection_mode none, which always trains the full network.",
+                trains_full and self.selection_mode == "none",
+                f"selection_mode none always trains the full network, and stages lists {FULL_STAGE} as well: give "
+                "--stages none.",
             ),
             (
-                self.num_full_epochs and self.model_name_or_path,
-                "num_full_epochs and model_name_or_path exclude each other: start from a full network or train one.",
+                trains_full and self.model_name_or_path,
+                f"model_name_or_path gives a full network, and stages trains one ({FULL_STAGE}): give --stages none.",
             ),
         ):
             if wrong:

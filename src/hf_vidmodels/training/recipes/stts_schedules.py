@@ -63,16 +63,16 @@ def is_decayed(name: str, parameter: nn.Parameter, part: str, backbone_type: str
     return "norm" not in name and "position_bias_table" not in name
 
 
-def schedule_groups(optimizer: Optimizer, rate_of: Callable[[str, float], float], steps_per_epoch: int) -> LambdaLR:
-    """Make the schedule of an optimizer whose groups carry a `part`.
+def schedule_groups(optimizer: Optimizer, rate_of: Callable[[str, float], float], steps_per_epoch: float) -> LambdaLR:
+    """Make the schedule of an optimizer whose groups carry a `name`.
 
     Args:
         optimizer: its groups' `lr` are the peaks, above 0.
-        rate_of: (part, epoch) -> rate.
+        rate_of: (name, epoch) -> rate.
         steps_per_epoch: optimiser steps in an epoch.
     """
 
-    def factor_of(part: str, peak: float) -> Callable[[int], float]:
-        return lambda step: rate_of(part, step / steps_per_epoch) / peak
+    def factor_of(name: str, peak: float) -> Callable[[int], float]:
+        return lambda step: rate_of(name, step / steps_per_epoch) / peak
 
-    return LambdaLR(optimizer, [factor_of(group["part"], group["lr"]) for group in optimizer.param_groups])
+    return LambdaLR(optimizer, [factor_of(group["name"], group["lr"]) for group in optimizer.param_groups])
