@@ -27,7 +27,6 @@ from tqdm.auto import tqdm
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.data.embedded.embedded_corpora import METADATA, make_embedded_corpus
-from hf_vidmodels.training.recipe_files import find_recipe, read_recipe
 
 RECIPE = "stts/embedded"
 SPLIT = "test"
@@ -85,16 +84,15 @@ def train_full(output_dir: Path, seed: int) -> Path:
     """Train the full network as the recipe's first stage does, unless it is there; give its folder."""
     if (output_dir / "model.safetensors").is_file():
         return output_dir
-    epochs = recipe_epochs()[0]
-    options = ["--selection_mode", "none", "--lr_scheduler_type", "cosine", "--eval_strategy", "no"]
-    return run(output_dir, seed, epochs, options)
+    as_the_stage = ["--lr_scheduler_type", "cosine", "--warmup_ratio", "0.1"]
+    return run(output_dir, seed, ["--selection_mode", "none", "--eval_strategy", "no", *as_the_stage])
 
 
 def train_from(base: Future[Path], output_dir: Path, seed: int, mode: str) -> dict[str, Any]:
     """Train a network on from the full one as the recipe's second stage does; give its accuracies, its cost, and for
     every clip whether the answer is right."""
-    options = ["--selection_mode", mode, "--model_name_or_path", str(base.result()), "--warmup_ratio", "0"]
-    run(output_dir, seed, recipe_epochs()[1], [*options, "--eval_split", SPLIT])
+    options = ["--selection_mode", mode, "--model_name_or_path", str(base.result())]
+    run(output_dir, seed, [*options, "--eval_split", SPLIT])
     content = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
     metrics = content["metrics"]
     cost = dict(content["tables"][0]["rows"])["GFLOPs a view, measured"]
@@ -121,15 +119,9 @@ def error_of_difference(results: dict[tuple[str, int], dict[str, Any]], mode: st
     return float(differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
-def recipe_epochs() -> tuple[int, int]:
-    """Give the epochs of both stages."""
-    _, fields = read_recipe(find_recipe(RECIPE))
-    return fields["num_full_epochs"], fields["num_train_epochs"] - fields["num_full_epochs"]
-
-
-def run(output_dir: Path, seed: int, epochs: int, options: list[str]) -> Path:
-    stage = ["--num_full_epochs", "0", "--num_train_epochs", str(epochs), "--save_strategy", "no"]
-    train_recipe(RECIPE, output_dir, seed, [*stage, *options])
+def run(output_dir: Path, seed: int, options: list[str]) -> Path:
+    """Train one stage of the recipe, both of which have its number of epochs."""
+    train_recipe(RECIPE, output_dir, seed, ["--stages", "none", "--save_strategy", "no", *options])
     return output_dir
 
 
