@@ -446,7 +446,7 @@ def test_options_and_outputs_that_make_no_sense_are_refused(model, own_corpus, t
         ("out.json", ("--batch_size", 0), "--batch_size must be at least 1, got 0"),
         ("out.json", ("--threshold", 1.5), "--threshold must be probabilities"),
         ("out", (), "--output must end in .json"),
-        ("in.json", (), "--output is an input file"),
+        ("in.json", (), "which it could overwrite"),
         ("other.json", (), "is there already, but not from a run of this script"),
         ("out.json", ("--score_boxes", tmp_path / "nothing.json"), "there is no file"),
         ("out.json", ("--scales", -1), "scales must be positive"),

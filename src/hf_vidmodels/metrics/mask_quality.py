@@ -171,9 +171,7 @@ def compare_annotations(
         )
     of_pictures = [sizes[item["image_id"]] for item in scored]
     names = [f"annotation {item['id']}" for item in scored]
-    found_masks = [
-        masks.get(item["id"]) or empty_rle(*size) for item, size in zip(scored, of_pictures, strict=True)
-    ]
+    found_masks = [masks.get(item["id"]) or empty_rle(*size) for item, size in zip(scored, of_pictures, strict=True)]
     quality = mask_quality(
         segmentation_rles(found_masks, of_pictures, names),
         segmentation_rles([item["segmentation"] for item in scored], of_pictures, [f"true {name}" for name in names]),

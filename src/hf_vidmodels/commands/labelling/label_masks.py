@@ -26,7 +26,9 @@ from ...data.json_streams import stream_json_list, stream_json_object
 from ...metrics.mask_average_precision import coco_average_precision
 from ...metrics.mask_quality import compare_annotations
 from ...modeling.ops.run_length_masks import empty_rle
+from ...output_files import refuse_inputs_as_outputs
 from ...training.launch import WAIT_FOR_MAIN_PROCESS, check_processes
+from ..opened_models import existing_device
 from ..text_tables import print_table
 from .labelled_file import LabelledFile
 from .labelling_journal import (
@@ -61,7 +63,7 @@ def label_masks(arguments: argparse.Namespace) -> None:
     state = PartialState(cpu=on_cpu, timeout=WAIT_FOR_MAIN_PROCESS)
     check_processes(state.num_processes)
     check_arguments(arguments)
-    device = torch.device(arguments.device or state.device)
+    device = existing_device(arguments.device or state.device)
     if device.type == "cpu":
         # Another number of threads may change the last bits, so it does not follow from the number of processes.
         torch.set_num_threads(arguments.threads)
@@ -178,10 +180,10 @@ def finish(
     )
     written = [output]
     if arguments.score_boxes is not None:
-        written.append(output.with_name(f"{output.stem}.results.json"))
+        written.append(results_file(output))
         labelled.write_results(written[-1])
     labelled.write(output)
-    sheet = output.with_name(f"{output.stem}.overlays.jpg")
+    sheet = sheet_file(output)
     if draw_labelled_pictures(plan, journal, sheet, arguments.num_overlays):
         written.append(sheet)
     journal.close()
@@ -211,11 +213,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--threshold must be probabilities in [0, 1), got {arguments.threshold}")
     if arguments.output.suffix != ".json":
         raise ValueError(f"--output must end in .json, got {arguments.output}")
-    if arguments.output.exists() and any(
-        path is not None and path.exists() and arguments.output.samefile(path)
-        for path in (arguments.annotations, arguments.score_boxes)
-    ):
-        raise ValueError(f"--output is an input file, {arguments.output}; give another file")
+    output = arguments.output
+    outputs = [output, report_file(output), results_file(output), sheet_file(output), journal_folder(output)]
+    refuse_inputs_as_outputs(outputs, [arguments.annotations, arguments.score_boxes, arguments.model])
 
 
 def is_finished(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> bool:
@@ -275,7 +275,9 @@ def measure(arguments: argparse.Namespace, dropped_ids: Mapping[str, Sequence[in
     answers = {item["id"]: item for item in output if item["id"] not in without}
     given = truth["annotations"]
     if arguments.score_boxes is not None:
-        given = [{**item, "id": number} for number, item in enumerate(stream_json_list(arguments.score_boxes), start=1)]
+        given = [
+            {**item, "id": number} for number, item in enumerate(stream_json_list(arguments.score_boxes), start=1)
+        ]
     given = [item for item in given if item["id"] not in faulty]
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     empty = {id: empty_rle(*size) for id, size in sizes.items()}
@@ -327,8 +329,8 @@ def print_summary(
     print_table(("", "number", ""), rows)
     if labelled.full_boxes > MOST_FULL_BOXES * labelled.counts["labelled"]:
         print(
-            f"\nwarning: {labelled.full_boxes} of {labelled.counts['labelled']} masks are as large as their boxes; unless "
-            "the objects are, the network is untrained or broken, so look at the drawings first"
+            f"\nwarning: {labelled.full_boxes} of {labelled.counts['labelled']} masks are as large as their boxes; "
+            "unless the objects are, the network is untrained or broken, so look at the drawings first"
         )
 
 
@@ -344,6 +346,16 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def journal_folder(output: Path) -> Path:
     """Give the folder of the journal of an output."""
     return output.with_name(f"{output.name}.journal")
+
+
+def results_file(output: Path) -> Path:
+    """Give the file that the masks of detections alone go to."""
+    return output.with_name(f"{output.stem}.results.json")
+
+
+def sheet_file(output: Path) -> Path:
+    """Give the picture of a few labelled pictures."""
+    return output.with_name(f"{output.stem}.overlays.jpg")
 
 
 def report_file(output: Path) -> Path:
