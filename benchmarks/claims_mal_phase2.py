@@ -134,7 +134,7 @@ def measure(seed: int, model: str | None, num_pictures: int, epochs: int, kept: 
     row = {
         "seed": seed,
         "settings": settings,
-        "mIoU": compare_annotations(labelled, true)[0].mean_iou,
+        "mIoU": compare_annotations(labelled, true, count_missing=True)[0].mean_iou,
         "precision": precision,
         "retention": retention_rate(precision["mal"]["AP"], precision["true"]["AP"]),
     }

@@ -94,3 +94,19 @@ def test_the_converter_of_wtalc_files_reports_what_is_missing(tmp_path, run_scri
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "videoname.npy" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("split", ["../../escaped", "/tmp/hf_vidmodels_escaped", "a\\b"])
+def test_the_name_of_a_split_writes_nothing_outside_the_output_folder(corpus, tmp_path, run_script, split):
+    table = corpus / "annotations.csv"
+    table.write_text(table.read_text().replace(",test,", f",{split},"))
+    before = {path for path in tmp_path.rglob("*") if "out" not in path.parts}
+    done = run_script("check_dataset.py", "--corpus", corpus, "--output_dir", "out/pictures")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert {path for path in tmp_path.rglob("*") if "out" not in path.parts} == before
+    assert not Path("/tmp/hf_vidmodels_escaped.png").exists() and not (tmp_path / "escaped.png").exists()
+
+
+def test_pictures_are_not_drawn_into_the_corpus(corpus, run_script):
+    done = run_script("check_dataset.py", "--corpus", corpus, "--output_dir", corpus / "features" / "..")
+    assert done.returncode == 2 and "which it could overwrite" in done.stderr

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from hf_vidmodels import MalForMaskLabeling, MalImageProcessor
@@ -17,11 +18,13 @@ from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.data.embedded.embedded_corpora import load_embedded_corpus
 from hf_vidmodels.data.embedded.embedded_pictures import PictureParameters
 from hf_vidmodels.data.instances.coco_content import write_instance_file
-from hf_vidmodels.modeling.ops.run_length_masks import decode_rles
+from hf_vidmodels.metrics.mask_average_precision import coco_average_precision
+from hf_vidmodels.modeling.ops.run_length_masks import decode_rles, segmentation_rles
 from mask_examples import write_json_file, write_pictures
 from method_examples import mal_config
 from script_runs import SCRIPTS, TWO_PROCESSES, environment, run_here
 
+EMPTYING_THRESHOLD = 0.5
 CORPUS = PictureParameters(
     splits=(("train", 24),),
     size=96,
@@ -335,6 +338,53 @@ def test_true_masks_in_the_annotation_file_score_the_masks(model, corpus, tmp_pa
     assert done.status == 2 and f"--evaluate needs true masks, but annotation {id}" in done.stderr
 
 
+def test_every_given_object_counts_whatever_becomes_of_those_without_a_mask(model, corpus, tmp_path):
+    # A threshold at which many masks are empty, and one box whose side gets no mask at all.
+    annotations = json.loads(corpus[0].read_text())
+    small = annotations["annotations"][0]
+    x, y, width, height = small["bbox"]
+    small |= {"bbox": [x, y, 2, height], "segmentation": [[x, y, x + 2, y, x + 2, y + height, x, y + height]]}
+    file = write_json_file(tmp_path / "in.json", annotations)
+    reports, files = {}, {}
+    for dropped in ("leave_out", "ignore", "box", "empty"):
+        output = tmp_path / f"{dropped}.json"
+        options = ("--evaluate", "--dropped", dropped, "--threshold", EMPTYING_THRESHOLD)
+        done = label(model, file, corpus[1], output, *options)
+        assert done.status == 0 and "as large as their boxes" not in done.stdout, done.stderr
+        reports[dropped] = json.loads(output.with_name(f"{dropped}.report.json").read_text())
+        files[dropped] = json.loads(output.read_text())["annotations"]
+        again = label(model, file, corpus[1], output, *options)
+        assert f"{reports[dropped]['metrics']['mIoU']:.4f}" in again.stdout
+    report = reports["empty"]
+    assert report["too_small"] == 1 and 0 < report["empty_mask"] < report["boxes"] - 1
+    assert all(other["metrics"] == report["metrics"] for other in reports.values())
+
+    # The official file: empty masks are in it, boxes of that size are not; its evaluator takes the mean of all in it.
+    by_id = {item["id"]: item for item in files["empty"]}
+    assert set(by_id) == {item["id"] for item in annotations["annotations"]} - {small["id"]}
+    empty = [by_id[id] for id in report["dropped_ids"]["empty_mask"]]
+    assert all(decode_rles([item["segmentation"]]).sum() == item["area"] == 0 for item in empty)
+    ious = {}
+    for item in annotations["annotations"]:
+        found = by_id.get(item["id"])
+        true = segmentation_rles([item["segmentation"]], [(96, 96)], ["true"])
+        iou = 0.0 if found is None else float(coco_mask.iou([found["segmentation"]], true, [0])[0, 0])
+        ious.setdefault(item["category_id"], {})[item["id"]] = iou
+    literal = np.mean([np.mean(list(of_class.values())) for of_class in ious.values()])
+    official = np.mean(
+        [np.mean([iou for id, iou in of_class.items() if id != small["id"]] or [np.nan]) for of_class in ious.values()]
+    )
+    assert report["metrics"]["mIoU"] == pytest.approx(literal, abs=1e-5)
+    assert report["metrics"]["mIoU_official_sizes"] == pytest.approx(official, abs=1e-5)
+    scores = [{**item, "score": 1.0} for item in files["empty"]]
+    assert report["metrics"]["AP"] == pytest.approx(coco_average_precision(scores, annotations)["AP"])
+
+
+def test_masks_as_large_as_their_boxes_are_warned_about(model, corpus, tmp_path):
+    done = label(model, *corpus, tmp_path / "full.json", "--threshold", 0.0, "--clip_to_box")
+    assert done.status == 0 and "masks are as large as their boxes; unless the objects are" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("changes", "members", "message"),
     [
@@ -396,7 +446,7 @@ def test_options_and_outputs_that_make_no_sense_are_refused(model, own_corpus, t
         ("out.json", ("--batch_size", 0), "--batch_size must be at least 1, got 0"),
         ("out.json", ("--threshold", 1.5), "--threshold must be probabilities"),
         ("out", (), "--output must end in .json"),
-        ("in.json", (), "--output is an input file"),
+        ("in.json", (), "which it could overwrite"),
         ("other.json", (), "is there already, but not from a run of this script"),
         ("out.json", ("--score_boxes", tmp_path / "nothing.json"), "there is no file"),
         ("out.json", ("--scales", -1), "scales must be positive"),

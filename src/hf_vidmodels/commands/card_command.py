@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..atomic_io import atomic_write
 from ..hub.cards import render_card
+from ..output_files import refuse_inputs_as_outputs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,11 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", default="model_cards", help="where cards go (default: %(default)s)")
     arguments = parser.parse_args(argv)
     named_runs = [name_and_folder(text) for text in arguments.runs]
-    names = [name for name, _ in named_runs]
+    names, output_dir = [name for name, _ in named_runs], Path(arguments.output_dir)
     if repeated := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"several runs are named {', '.join(sorted(repeated))}; give names as NAME=FOLDER")
+    refuse_inputs_as_outputs([output_dir / name for name in names], [folder for _, folder in named_runs])
     for name, folder in named_runs:
-        print(f"wrote {write_named_card(name, folder, Path(arguments.output_dir))}")
+        print(f"wrote {write_named_card(name, folder, output_dir)}")
 
 
 def name_and_folder(text: str) -> tuple[str, Path]:

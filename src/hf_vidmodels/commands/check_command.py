@@ -19,12 +19,14 @@ from ..data.contracts import TASKS, describe_task, find_column_problems, find_pr
 from ..data.corpora import Corpus, read_corpus
 from ..data.corpus_table import corpus_table
 from ..data.features.feature_checks import find_feature_problems
+from ..output_files import output_file, refuse_inputs_as_outputs
 from ..visualization.timelines import save_figure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, check and report."""
     arguments = parse_arguments(argv)
+    refuse_inputs_as_outputs([arguments.output_dir], [arguments.corpus, arguments.data_dir, arguments.media_dir])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         corpus = read_corpus(
@@ -89,12 +91,13 @@ def _draw(corpus: Corpus, name: str, folder: Path, num_examples: int) -> list[Pr
         if dataset.num_rows == 0:
             continue
         try:
+            path = output_file(folder, split, ".png")
             figure = draw_annotations(dataset, corpus.task, num_examples, title=f"{name}, split {split}")
         except (ValueError, OSError) as error:
             problems.append(Problem("error", f"split {split!r} cannot be drawn: {error}"))
             continue
-        save_figure(figure, folder / f"{split}.png")
-        print(f"\nwrote {folder / f'{split}.png'}", end="")
+        save_figure(figure, path)
+        print(f"\nwrote {path}", end="")
     print()
     return problems
 

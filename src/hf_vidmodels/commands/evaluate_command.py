@@ -23,16 +23,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModel
 from transformers.utils import logging
 
 from ..atomic_io import write_json
 from ..evaluation.evaluate_masks import score_masks
 from ..evaluation.evaluate_segments import score_segments
 from ..evaluation.evaluate_video_classes import score_video_classes
+from ..output_files import refuse_inputs_as_outputs
 from ..training.run_files import format_tables, results_record
 from ..visualization.timelines import save_figure
 from .model_tasks import refuse_options_of_other_tasks, runnable_task
+from .opened_models import open_model
 
 # What scores a model, by its task: (model, command line) -> Evaluation.
 TASKS = {
@@ -53,11 +54,13 @@ TASKS_OF_OPTION = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, run the model over the split and report."""
     arguments = parse_arguments(argv)
+    inputs = [arguments.model, arguments.corpus, arguments.data_dir, arguments.media_dir]
+    refuse_inputs_as_outputs([arguments.output_dir], inputs)
     logging.disable_progress_bar()
     task = runnable_task(arguments.model, TASKS)
     refuse_options_of_other_tasks(arguments, task, TASKS_OF_OPTION)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = AutoModel.from_pretrained(arguments.model).to(device).eval()
+    model = open_model(arguments.model, device)
     evaluation = TASKS[task](model, arguments)
     print(f"\n{format_tables(evaluation.tables)}\n")
     write_json(arguments.output_dir / "metrics.json", results_record(task, arguments.corpus, evaluation))

@@ -41,6 +41,7 @@ from ..data.features.feature_extraction import (
 )
 from ..data.features.feature_folders import find_videos, videos_of_corpus
 from ..data.features.stream_settings import POOLINGS
+from ..output_files import refuse_inputs_as_outputs
 from ..processing.decoding import UnreadableVideoError, probe_video
 
 TABLE_ROWS = 40
@@ -51,6 +52,7 @@ STREAM_OPTIONS = ("revision", "pooling", "num_frames", "size", "crop_size", "ran
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, make the features and report."""
     arguments = parse_arguments(argv)
+    refuse_inputs_as_outputs([arguments.output_dir], [arguments.videos, arguments.corpus, arguments.checkpoint])
     videos = read_videos(arguments)
     logging.disable_progress_bar()
     extractor = make_extractor(arguments)

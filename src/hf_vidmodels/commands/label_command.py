@@ -63,10 +63,15 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--dropped",
         choices=DROPPED_CHOICES,
         default="leave_out",
-        help="annotations without a mask: left out, kept with ignore and iscrowd, or with their box as polygon",
+        help="annotations without a mask: left out, kept with ignore and iscrowd, or with their box as polygon; empty "
+        "keeps those whose mask is empty as the official code does and leaves out the others",
     )
     output.add_argument("--num_overlays", type=int, default=9, help="pictures in the sheet (default: 9)")
-    output.add_argument("--evaluate", action="store_true", help="score the masks against those in the annotation file")
+    output.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="score the masks against those in the annotation file; every object counts",
+    )
 
     running = parser.add_argument_group("running")
     running.add_argument("--batch_size", type=int, default=8, help="crops in one forward pass (default: 8)")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoImageProcessor, AutoModel, PreTrainedConfig
+from transformers import AutoImageProcessor, PreTrainedConfig
 
 from ..atomic_io import write_json
 from ..configuration.configuration_l2_caf import L2CafConfig
@@ -18,6 +18,7 @@ from ..processing.processing_l2_caf import L2CafImageProcessor, read_picture
 from ..visualization.contact_sheet import draw_contact_sheet
 from ..visualization.timelines import save_figure
 from .model_tasks import read_config
+from .opened_models import open_model
 from .text_tables import one_line, print_table, report_failures
 
 SHEET_NAME = "contact_sheet.png"
@@ -81,7 +82,7 @@ def attention_pipeline(arguments: argparse.Namespace) -> AttentionLocalizationPi
     """Load a checkpoint of L2-CAF, or wrap an image classifier."""
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if read_config(arguments.model).model_type == L2CafConfig.model_type:
-        model = AutoModel.from_pretrained(arguments.model)
+        model = open_model(arguments.model)
         processor = AutoImageProcessor.from_pretrained(arguments.model)
     else:
         model = L2CafForObjectLocalization.from_network(arguments.model)

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from transformers.utils import logging
 
 from ..configuration.configuration_l2_caf import OBJECTIVES
+from ..output_files import refuse_inputs_as_outputs
 from .input_files import find_pictures
 from .model_tasks import refuse_options_of_other_tasks, runnable_task
 from .predict_attention import explain_pictures
@@ -67,6 +68,7 @@ TASKS_OF_OPTION = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and predict by the model's task."""
     arguments = parse_arguments(argv)
+    refuse_inputs_as_outputs([arguments.output_dir], [arguments.input, arguments.model, arguments.boxes])
     logging.disable_progress_bar()
     task = "attention-localization" if arguments.method == "l2_caf" else runnable_task(arguments.model, TASKS)
     refuse_options_of_other_tasks(arguments, task, TASKS_OF_OPTION)

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoImageProcessor
 
-from ..atomic_io import read_json_object, write_json
+from ..atomic_io import atomic_write, read_json_object, write_json
 from ..data.instances.coco_instances import is_instance_file, read_instance_file
 from ..modeling.ops.run_length_masks import decode_rles
+from ..output_files import output_file
 from ..pipelines.mask_labeling import MaskLabelingPipeline
 from ..processing.picture_reading import read_picture
 from ..visualization.mask_overlays import draw_instances
+from .opened_models import open_model
 from .text_tables import one_line, print_table, report_failures
 
 BOXES_IN_TABLE = 4
@@ -45,7 +47,7 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path]) -
     """
     boxes = None if arguments.boxes is None else read_boxes(arguments.boxes, sources)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = AutoModel.from_pretrained(arguments.model, inference_only=True).eval()
+    model = open_model(arguments.model, inference_only=True)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
     label = MaskLabelingPipeline(model, image_processor=processor, device=device)
     options = {"encode_rle": True} | (
@@ -54,6 +56,7 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path]) -
     answers, failures, rows = {}, {}, []
     for name, path in tqdm(sources.items(), unit="picture", disable=len(sources) == 1):
         try:
+            file = output_file(arguments.output_dir, name, ".masks.png", nested=True)
             picture = read_picture(path)
             given = PictureBoxes([[0, 0, *picture.size]], [None]) if boxes is None else boxes[name]
             found = label(picture, boxes=given.boxes, **options)
@@ -64,10 +67,10 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path]) -
             {"box": box, "label": label_name, **{key: answer[key] for key in ("score", "area", "segmentation")}}
             for box, label_name, answer in zip(given.boxes, given.names, found, strict=True)
         ]
-        file = arguments.output_dir / f"{name}.masks.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
         masks = decode_rles([answer["segmentation"] for answer in found]) if found else None
-        draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found]).save(file)
+        drawing = draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found])
+        with atomic_write(file) as opened:
+            drawing.save(opened, format="png")
         rows += table_rows(name, answers[name])
     if answers:
         write_json(arguments.output_dir / "masks.json", answers)

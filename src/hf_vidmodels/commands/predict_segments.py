@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModel, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from ..data.features.feature_files import FEATURE_SUFFIXES
 from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..metrics.activitynet_files import write_activitynet_results
+from ..output_files import output_file
 from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
 from ..processing.decoding import decode_frames, probe_video
 from ..visualization.timeline_page import write_timeline_page
 from ..visualization.timelines import draw_timeline, save_figure
+from .opened_models import open_model
 from .text_tables import one_line, print_table, report_failures
 
 SEGMENTS_IN_TABLE = 3
@@ -70,7 +72,7 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    locate = TemporalActionLocalizationPipeline(AutoModel.from_pretrained(arguments.model), device=device)
+    locate = TemporalActionLocalizationPipeline(open_model(arguments.model), device=device)
     if any(source.features is None for source in sources.values()):
         print(f"features by {', '.join(locate.snippet_extractor.streams)} networks of the checkpoint")
     predictions, failures, rows = {}, {}, []
@@ -125,9 +127,9 @@ def draw(
         "title": video_id,
     }
     figure = draw_timeline(best, video_frames=picture["frames"], **content)
-    save_figure(figure, arguments.output_dir / f"{video_id}.png")
+    save_figure(figure, output_file(arguments.output_dir, video_id, ".png"))
     if source.video is not None and source.video.is_file():
-        page = arguments.output_dir / f"{video_id}.html"
+        page = output_file(arguments.output_dir, video_id, ".html")
         write_timeline_page(page, source.video, best, embed_video=arguments.embed_video, **content)
 
 

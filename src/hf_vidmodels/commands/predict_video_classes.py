@@ -14,9 +14,11 @@ from ..atomic_io import write_json
 from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..data.video_writing import write_video
 from ..modeling.modeling_stts import kept_regions
+from ..output_files import output_file
 from ..processing.base_video_processing import VideoViewsProcessor
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
 from ..visualization.timelines import save_figure
+from .opened_models import open_model
 from .text_tables import one_line, print_table, report_failures
 
 DEFAULT_TOP_K = 5
@@ -49,7 +51,7 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path]) 
         ValueError: when the checkpoint cannot take videos, or at the end when some could not be read.
     """
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = AutoModelForVideoClassification.from_pretrained(arguments.model).to(device).eval()
+    model = open_model(arguments.model, device, AutoModelForVideoClassification)
     processor = AutoVideoProcessor.from_pretrained(arguments.model)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     predictions, failures, rows = {}, {}, []
@@ -111,6 +113,8 @@ def _draw(
     times: np.ndarray | None,
 ) -> None:
     answers = [(answer["label"], answer["score"]) for answer in found[:CLASSES_IN_PICTURE]]
-    save_figure(draw_kept_tokens(frames, regions, answers, title=name, times=times), folder / f"{name}.png")
+    save_figure(draw_kept_tokens(frames, regions, answers, title=name, times=times), output_file(folder, name, ".png"))
     if regions is not None:
-        write_video(folder / f"{name}.mp4", shade_dropped(frames, regions, outlines=True), FRAMES_PER_SECOND)
+        write_video(
+            output_file(folder, name, ".mp4"), shade_dropped(frames, regions, outlines=True), FRAMES_PER_SECOND
+        )

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import AutoModel
 
 from ..modeling.backbones.vit import VisionTransformer
+from ..modeling.modeling_base import lacking_weights
 from ..modeling.modeling_mal import MalForMaskLabeling
 from .official_checkpoints import PICKLE_SUFFIXES, WEIGHT_KEYS, listed, read_state_dict
 
@@ -150,7 +151,8 @@ def _read(source: Any) -> Mapping[str, torch.Tensor]:
         return source.state_dict()
     if isinstance(source, Mapping) or Path(source).suffix in (".safetensors", *PICKLE_SUFFIXES):
         return read_state_dict(source, PRETRAINING_WEIGHT_KEYS)
-    return AutoModel.from_pretrained(source).state_dict()
+    model, info = AutoModel.from_pretrained(source, output_loading_info=True)
+    return {name: value for name, value in model.state_dict().items() if name not in lacking_weights(info)}
 
 
 def _without_prefix(state_dict: Mapping[str, torch.Tensor], report: EncoderLoadReport) -> dict[str, torch.Tensor]:

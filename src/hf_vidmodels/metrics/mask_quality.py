@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..modeling.ops.run_length_masks import Rle, check_rles, rle_areas, rle_intersections, segmentation_rles
+from ..modeling.ops.run_length_masks import Rle, check_rles, empty_rle, rle_areas, rle_intersections, segmentation_rles
 
 # Areas of boxes in square pixels up to which an instance is small, and medium; COCO's AP has the areas of masks.
 SIZE_BOUNDS = (32.0**2, 96.0**2)
@@ -139,17 +139,22 @@ def mask_quality(
 
 
 def compare_annotations(
-    predictions: Mapping[str, Any] | Sequence[Mapping[str, Any]], ground_truth: Mapping[str, Any]
+    predictions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    ground_truth: Mapping[str, Any],
+    *,
+    count_missing: bool = False,
 ) -> tuple[MaskQuality, list[Any]]:
     """Measure the masks of labelled annotations against the true ones of the same ids, as COCO files hold them.
 
     Args:
         predictions: content of the labelled file, or its list of annotations; `id` and `segmentation` are read.
         ground_truth: content of the true file.
+        count_missing: whether a true mask without a predicted one counts with an IoU of zero. The official evaluation
+            does not see such boxes, so that it rises when fewer are labelled.
 
     Returns:
-        The quality of all annotations that have a predicted mask, and the ids of those that have none. Crowds are
-        left out of both.
+        The quality of all annotations that have a predicted mask, or of all, and the ids of those that have none.
+        Crowds are left out of both.
 
     Raises:
         ValueError: no annotation has both masks, or a mask is malformed; names the annotation.
@@ -158,19 +163,20 @@ def compare_annotations(
     masks = {item["id"]: item["segmentation"] for item in found if item.get("segmentation")}
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
     true = [item for item in ground_truth["annotations"] if not item.get("iscrowd") and item.get("segmentation")]
-    both = [item for item in true if item["id"] in masks]
-    if not both:
+    scored = true if count_missing else [item for item in true if item["id"] in masks]
+    if not scored or (masks and not any(item["id"] in masks for item in scored)):
         raise ValueError(
             f"none of the {len(true)} annotations with a true mask has a predicted one of the same id; compare files "
             "of the same annotations"
         )
-    of_pictures = [sizes[item["image_id"]] for item in both]
-    names = [f"annotation {item['id']}" for item in both]
+    of_pictures = [sizes[item["image_id"]] for item in scored]
+    names = [f"annotation {item['id']}" for item in scored]
+    found_masks = [masks.get(item["id"]) or empty_rle(*size) for item, size in zip(scored, of_pictures, strict=True)]
     quality = mask_quality(
-        segmentation_rles([masks[item["id"]] for item in both], of_pictures, names),
-        segmentation_rles([item["segmentation"] for item in both], of_pictures, [f"true {name}" for name in names]),
-        [item["category_id"] for item in both],
-        [item["bbox"][2] * item["bbox"][3] for item in both],
+        segmentation_rles(found_masks, of_pictures, names),
+        segmentation_rles([item["segmentation"] for item in scored], of_pictures, [f"true {name}" for name in names]),
+        [item["category_id"] for item in scored],
+        [item["bbox"][2] * item["bbox"][3] for item in scored],
         {category["id"]: category["name"] for category in ground_truth["categories"]},
     )
     return quality, [item["id"] for item in true if item["id"] not in masks]

@@ -217,7 +217,8 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         `from_pretrained(path, use_student=True, use_teacher=True)` goes on training from either.
         """
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        model._complete(info["missing_keys"])
+        completed = model._complete(info["missing_keys"])
+        model.random_weights = tuple(name for name in model.random_weights if not name.startswith(completed))
         model._freeze()
         return (model, info) if output_loading_info else model
 
@@ -525,15 +526,20 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
             raise ValueError(f"this checkpoint holds the {held} only, but network {network!r} needs the {lacking}")
         return network
 
-    def _complete(self, missing_keys: Sequence[str]) -> None:
-        """Fill a network that the checkpoint lacked with the weights of the one that it had."""
+    def _complete(self, missing_keys: Sequence[str]) -> tuple[str, ...]:
+        """Fill a network that the checkpoint lacked with the weights of the one that it had.
+
+        Returns:
+            The beginning of the names of the weights that were filled, if any.
+        """
         if self.student is None or self.teacher is None:
-            return
+            return ()
         for lacking, source in ((self.teacher, self.student), (self.student, self.teacher)):
             name = "teacher." if lacking is self.teacher else "student."
             if {f"{name}{key}" for key in lacking.state_dict()} <= set(missing_keys):
                 lacking.load_state_dict(source.state_dict())
-                return
+                return (name,)
+        return ()
 
     def _copy_student_to_teacher(self) -> None:
         if self.student is not None and self.teacher is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import Pipeline, PreTrainedModel
 
+from ..modeling.modeling_base import refuse_random_weights
 from ..modeling.modeling_l2_caf import L2CafExplanation
 from ..processing.picture_reading import read_picture
 
@@ -20,7 +21,7 @@ class AttentionLocalizationPipeline(Pipeline):
             `objective`, `threshold` and `method` as defaults of the calls.
 
     Raises:
-        ValueError: when the model cannot explain itself.
+        ValueError: when the model cannot explain itself, or its checkpoint lacked weights.
 
     Example:
         >>> explain = pipeline("attention-localization", model="org/l2-caf-resnet")
@@ -38,6 +39,7 @@ class AttentionLocalizationPipeline(Pipeline):
             raise ValueError(
                 f"{type(model).__name__} has no `explain`; wrap it with L2CafForObjectLocalization.from_network"
             )
+        refuse_random_weights(getattr(model, "random_weights", ()), model.name_or_path or type(model).__name__)
         super().__init__(model, **kwargs)
 
     def _sanitize_parameters(

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers import Pipeline, PreTrainedModel
 
+from ..modeling.modeling_base import refuse_random_weights
+
 
 class MaskLabelingPipeline(Pipeline):
     """Makes the masks of objects from their boxes.
@@ -16,7 +18,7 @@ class MaskLabelingPipeline(Pipeline):
             `mask_thresholds`, `clip_to_box`, `encode_rle` and `crops_per_batch` as defaults of the calls.
 
     Raises:
-        ValueError: when the model makes no masks from boxes.
+        ValueError: when the model makes no masks from boxes, or its checkpoint lacked weights.
 
     Example:
         >>> label = pipeline("mask-labeling", model="org/mal-vit-mae-base")
@@ -34,6 +36,7 @@ class MaskLabelingPipeline(Pipeline):
             raise ValueError(
                 f"{type(model).__name__} makes no masks from boxes; give a model such as MalForMaskLabeling"
             )
+        refuse_random_weights(getattr(model, "random_weights", ()), model.name_or_path or type(model).__name__)
         super().__init__(model, **kwargs)
 
     def _sanitize_parameters(

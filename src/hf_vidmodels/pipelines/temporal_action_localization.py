@@ -10,6 +10,7 @@ import numpy as np
 from transformers import Pipeline, PreTrainedModel
 
 from ..data.features.feature_files import FEATURE_SUFFIXES, feature_file, load_features
+from ..modeling.modeling_base import refuse_random_weights
 
 if TYPE_CHECKING:
     from ..data.features.feature_extraction import SnippetFeatureExtractor
@@ -28,7 +29,7 @@ class TemporalActionLocalizationPipeline(Pipeline):
             defaults of the calls.
 
     Raises:
-        ValueError: when the model cannot localise actions.
+        ValueError: when the model cannot localise actions, or its checkpoint lacked weights.
 
     Example:
         >>> locate = pipeline("temporal-action-localization", model="org/asm-loc-thumos")
@@ -50,6 +51,7 @@ class TemporalActionLocalizationPipeline(Pipeline):
                 f"{type(model).__name__} cannot localise actions in time: it has no `localize`; use a checkpoint of a "
                 "model for temporal action localisation such as AsmLocForTemporalActionLocalization"
             )
+        refuse_random_weights(getattr(model, "random_weights", ()), model.name_or_path or type(model).__name__)
         self._snippet_extractor = snippet_extractor
         super().__init__(model, **kwargs)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transformers import AutoConfig, PreTrainedModel
 
 from ..data.content_checks import name_some
+from ..modeling.modeling_base import lacking_weights
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def take_weights(model: PreTrainedModel, source: str, optional: Collection[str])
             f"model_name_or_path {source} is a {config.model_type} model, but a {model.config.model_type} model is "
             "trained"
         )
-    theirs = type(model).from_pretrained(source).state_dict()
+    saved, info = type(model).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True)
+    random = lacking_weights(info)
+    theirs = {name: value for name, value in saved.state_dict().items() if name not in random}
     ours = model.state_dict()
     if config.id2label != model.config.id2label:
         optional = {*optional, "classifier"}

@@ -157,7 +157,7 @@ def test_folders_without_videos_and_equal_names_are_refused(extractor, tmp_path)
 @pytest.mark.parametrize("video_id", ["../a", "a/b", "", ".hidden"])
 def test_ids_that_are_no_file_names_are_refused(video_id, tmp_path):
     folder = FeatureFolder(tmp_path, {"weights_sha256": {}}, 4)
-    with pytest.raises(ValueError, match="cannot be a file name"):
+    with pytest.raises(ValueError, match="cannot name a file"):
         folder.file_of(video_id)
 
 

@@ -78,6 +78,25 @@ def test_conversion_writes_annotations_splits_and_features(wtalc, tmp_path):
     assert sorted(path.stem for path in (out / "train").iterdir()) == ["video_validation_1", "video_validation_2"]
 
 
+@pytest.mark.parametrize("name", [b"../../escaped", b"/tmp/hf_vidmodels_escaped", b"a\\b", b"a\nb"])
+def test_names_of_videos_write_nothing_outside_the_output_folder(wtalc, tmp_path, name):
+    replace(wtalc, "videoname", np.array([name, b"video_test_1", b"video_validation_2"]))
+    np.save(tmp_path / "features.npy", objects(*[np.zeros((2, 4))] * 3), allow_pickle=True)
+    with pytest.raises(ValueError, match="cannot name a file in"):
+        convert_wtalc_annotations(wtalc, tmp_path / "a" / "out", features=tmp_path / "features.npy")
+    assert not list(tmp_path.rglob("*escaped*")) and not os.path.exists("/tmp/hf_vidmodels_escaped.npy")
+
+
+def test_a_link_in_the_output_folder_is_not_followed(wtalc, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "train").symlink_to(tmp_path / "elsewhere")
+    np.save(tmp_path / "features.npy", objects(*[np.zeros((2, 4))] * 3), allow_pickle=True)
+    with pytest.raises(ValueError, match="is a symbolic link, which is not followed"):
+        convert_wtalc_annotations(wtalc, tmp_path / "out", features=tmp_path / "features.npy")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_excluded_videos_are_left_out_and_must_exist(wtalc, tmp_path):
     assert convert_wtalc_annotations(wtalc, tmp_path / "out", exclude=["video_test_1"]) == {"train": 2, "test": 0}
     assert "video_test_1" not in read_annotation_json(tmp_path / "out" / "gt.json")

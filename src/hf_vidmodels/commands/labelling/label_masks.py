@@ -7,7 +7,7 @@ once; what the network finds goes to the journal, and from there to the output w
 import argparse
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,15 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ...atomic_io import read_json_object, write_json
+from ...data.instances.object_boxes import BOX_RULES
 from ...data.instances.youtube_vis import is_video_file
-from ...data.json_streams import stream_json_object
+from ...data.json_streams import stream_json_list, stream_json_object
 from ...metrics.mask_average_precision import coco_average_precision
 from ...metrics.mask_quality import compare_annotations
+from ...modeling.ops.run_length_masks import empty_rle
+from ...output_files import refuse_inputs_as_outputs
 from ...training.launch import WAIT_FOR_MAIN_PROCESS, check_processes
+from ..opened_models import existing_device
 from ..text_tables import print_table
 from .labelled_file import LabelledFile
 from .labelling_journal import (
@@ -42,6 +46,8 @@ from .labelling_plan import LabellingPlan, drop_reason, make_plan
 
 NUM_NAMED_IDS = 5
 WORKERS_BESIDE_GPU = 4
+# Share of masks as large as their boxes from which on the network is doubted.
+MOST_FULL_BOXES = 0.5
 
 
 def label_masks(arguments: argparse.Namespace) -> None:
@@ -57,7 +63,7 @@ def label_masks(arguments: argparse.Namespace) -> None:
     state = PartialState(cpu=on_cpu, timeout=WAIT_FOR_MAIN_PROCESS)
     check_processes(state.num_processes)
     check_arguments(arguments)
-    device = torch.device(arguments.device or state.device)
+    device = existing_device(arguments.device or state.device)
     if device.type == "cpu":
         # Another number of threads may change the last bits, so it does not follow from the number of processes.
         torch.set_num_threads(arguments.threads)
@@ -75,7 +81,8 @@ def label_masks(arguments: argparse.Namespace) -> None:
         if finished:
             state.print(f"{arguments.output} is there already, with these settings")
             if arguments.evaluate and state.is_main_process:
-                print_table(("", "number"), metric_rows(measure(arguments)))
+                dropped_ids = read_json_object(report_file(arguments.output), "the report of a run")["dropped_ids"]
+                print_table(("", "number"), metric_rows(measure(arguments, dropped_ids)))
             return
         plan = plan_of(arguments, labeler)
         if state.is_main_process:
@@ -173,14 +180,14 @@ def finish(
     )
     written = [output]
     if arguments.score_boxes is not None:
-        written.append(output.with_name(f"{output.stem}.results.json"))
+        written.append(results_file(output))
         labelled.write_results(written[-1])
     labelled.write(output)
-    sheet = output.with_name(f"{output.stem}.overlays.jpg")
+    sheet = sheet_file(output)
     if draw_labelled_pictures(plan, journal, sheet, arguments.num_overlays):
         written.append(sheet)
     journal.close()
-    metrics = measure(arguments) if arguments.evaluate else {}
+    metrics = measure(arguments, labelled.dropped_ids) if arguments.evaluate else {}
     report = {
         "settings": all_settings(arguments, settings),
         "pictures": len(plan.paths),
@@ -206,11 +213,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--threshold must be probabilities in [0, 1), got {arguments.threshold}")
     if arguments.output.suffix != ".json":
         raise ValueError(f"--output must end in .json, got {arguments.output}")
-    if arguments.output.exists() and any(
-        path is not None and path.exists() and arguments.output.samefile(path)
-        for path in (arguments.annotations, arguments.score_boxes)
-    ):
-        raise ValueError(f"--output is an input file, {arguments.output}; give another file")
+    output = arguments.output
+    outputs = [output, report_file(output), results_file(output), sheet_file(output), journal_folder(output)]
+    refuse_inputs_as_outputs(outputs, [arguments.annotations, arguments.score_boxes, arguments.model])
 
 
 def is_finished(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> bool:
@@ -235,27 +240,64 @@ def all_settings(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> 
 
 
 def require_true_masks(path: Path) -> None:
-    """Raise ValueError when an annotation has no mask to score with."""
+    """Raise ValueError when an annotation has no mask to score with, or a picture no size to compare masks at."""
     if is_video_file(path):
         raise ValueError(f"--evaluate scores masks of pictures, but {path} has videos")
-    for key, items in stream_json_object(path, ("annotations",)):
-        without = (
-            next((item for item in items if not item.get("segmentation")), None) if key == "annotations" else None
-        )
-        if without is not None:
-            raise ValueError(f"--evaluate needs true masks, but annotation {without.get('id')} in {path} has none")
+    for key, items in stream_json_object(path, ("images", "annotations")):
+        if key == "images":
+            unsized = next((item for item in items if not (item.get("height") and item.get("width"))), None)
+            if unsized is not None:
+                raise ValueError(
+                    f"--evaluate needs height and width of every picture, but {unsized.get('id')} in {path} lacks them"
+                )
+        elif key == "annotations":
+            without = next((item for item in items if not item.get("segmentation")), None)
+            if without is not None:
+                raise ValueError(f"--evaluate needs true masks, but annotation {without.get('id')} in {path} has none")
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Score the masks against those that the annotation file has."""
+def measure(arguments: argparse.Namespace, dropped_ids: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Score the masks against those that the annotation file has, whatever `--dropped` says.
+
+    Every object counts, one without a mask with an IoU of zero; only boxes that cannot be right, which
+    `--skip_invalid` drops, are left out. An empty mask is a prediction that meets nothing, as for the official code.
+    That one does not see boxes of the sizes that get no mask; where there are such, `mIoU_official_sizes` is without
+    them.
+
+    Args:
+        arguments: the command line.
+        dropped_ids: ids of the boxes without a mask by rule of `DROP_RULES`.
+    """
     truth = read_json_object(arguments.annotations, "a COCO instance file")
-    found = read_json_object(arguments.output, "a COCO instance file")
+    output = read_json_object(arguments.output, "a COCO instance file")["annotations"]
+    without = {id for ids in dropped_ids.values() for id in ids}
+    faulty = {id for rule in BOX_RULES for id in dropped_ids[rule]}
+    answers = {item["id"]: item for item in output if item["id"] not in without}
+    given = truth["annotations"]
     if arguments.score_boxes is not None:
-        return {kind: coco_average_precision(found["annotations"], truth, kind) for kind in ("segm", "bbox")}
-    quality, _ = compare_annotations(found, truth)
-    return quality.to_metrics() | coco_average_precision(
-        [{**item, "score": None} for item in found["annotations"]], truth
-    )
+        given = [
+            {**item, "id": number} for number, item in enumerate(stream_json_list(arguments.score_boxes), start=1)
+        ]
+    given = [item for item in given if item["id"] not in faulty]
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    empty = {id: empty_rle(*size) for id, size in sizes.items()}
+    predictions = [
+        answers.get(item["id"], {**item, "segmentation": empty[item["image_id"]]})
+        for item in given
+        if item["id"] in answers or item["id"] in dropped_ids["empty_mask"]
+    ]
+    if arguments.score_boxes is not None:
+        return {
+            "segm": coco_average_precision(predictions, truth, "segm"),
+            "bbox": coco_average_precision(given, truth, "bbox"),
+        }
+    truth["annotations"] = given
+    quality, _ = compare_annotations(predictions, truth, count_missing=True)
+    official = {}
+    if dropped_ids["too_small"] or dropped_ids["too_large"]:
+        official = {"mIoU_official_sizes": compare_annotations(predictions, truth)[0].mean_iou}
+    precision = coco_average_precision([{**item, "score": None} for item in predictions], truth)
+    return quality.to_metrics() | official | precision
 
 
 def print_summary(
@@ -271,9 +313,10 @@ def print_summary(
         ("boxes", str(len(plan.file)), ""),
         ("labelled", str(labelled.counts["labelled"]), ""),
     ]
-    kept = {"leave_out": "left out", "ignore": "kept to be ignored", "box": "kept as boxes"}[arguments.dropped]
+    fates = {"leave_out": "left out", "ignore": "kept to be ignored", "box": "kept as boxes", "empty": "left out"}
     for rule, ids in labelled.dropped_ids.items():
         if ids:
+            kept = "kept" if arguments.dropped == "empty" and rule == "empty_mask" else fates[arguments.dropped]
             named = ", ".join(map(str, ids[:NUM_NAMED_IDS])) + (", ..." if len(ids) > NUM_NAMED_IDS else "")
             reason = drop_reason(rule, plan.min_side)
             rows.append((f"{kept}, {rule}", str(len(ids)), f"{reason}: {named}"))
@@ -284,6 +327,11 @@ def print_summary(
     rows += [(*cells, "") for cells in metric_rows(metrics)]
     print()
     print_table(("", "number", ""), rows)
+    if labelled.full_boxes > MOST_FULL_BOXES * labelled.counts["labelled"]:
+        print(
+            f"\nwarning: {labelled.full_boxes} of {labelled.counts['labelled']} masks are as large as their boxes; "
+            "unless the objects are, the network is untrained or broken, so look at the drawings first"
+        )
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -298,6 +346,16 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def journal_folder(output: Path) -> Path:
     """Give the folder of the journal of an output."""
     return output.with_name(f"{output.name}.journal")
+
+
+def results_file(output: Path) -> Path:
+    """Give the file that the masks of detections alone go to."""
+    return output.with_name(f"{output.stem}.results.json")
+
+
+def sheet_file(output: Path) -> Path:
+    """Give the picture of a few labelled pictures."""
+    return output.with_name(f"{output.stem}.overlays.jpg")
 
 
 def report_file(output: Path) -> Path:

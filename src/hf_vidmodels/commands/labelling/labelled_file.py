@@ -13,8 +13,11 @@ from ...data.json_streams import stream_json_list, stream_json_object
 from .labelling_journal import JournalReader
 from .labelling_plan import DROP_RULES, LabellingPlan
 
-# What becomes of annotations without a mask: gone, kept to be ignored, or kept with the outline of their box.
-DROPPED_CHOICES = ("leave_out", "ignore", "box")
+# What becomes of annotations without a mask: gone, kept to be ignored, kept with the outline of their box, or, as in
+# the official file, kept with an empty mask where the network answered with one.
+DROPPED_CHOICES = ("leave_out", "ignore", "box", "empty")
+# A mask that fills so much of its box says no more than the box.
+FULL_BOX = 0.98
 AREA_CHOICES = ("mask", "box")
 
 
@@ -34,6 +37,7 @@ class LabelledFile:
         dropped_ids: after writing, ids of the boxes without a mask by rule.
         mask_pixels: after writing, pixels of all masks.
         box_pixels: after writing, area of the boxes of these masks.
+        full_boxes: after writing, how many masks fill their box, see `FULL_BOX`.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class LabelledFile:
     def _reset(self) -> None:
         self.counts = {"labelled": 0} | dict.fromkeys(DROP_RULES, 0)
         self.dropped_ids: dict[str, list[int]] = {rule: [] for rule in DROP_RULES}
-        self.mask_pixels, self.box_pixels = 0, 0.0
+        self.mask_pixels, self.box_pixels, self.full_boxes = 0, 0.0, 0
 
     def write(self, path: Path) -> None:
         """Write the file; it is there whole or not at all.
@@ -95,7 +99,7 @@ class LabelledFile:
             return
         if self._detections is not None:
             items = (
-                {"id": number, "iscrowd": 0, **item}
+                {"iscrowd": 0, **item, "id": number}
                 for number, item in enumerate(stream_json_list(self._detections), start=1)
             )
         for row, item in enumerate(items):
@@ -118,11 +122,13 @@ class LabelledFile:
     def _finish(self, row: int, item: Mapping[str, Any]) -> dict[str, Any] | None:
         """Give the annotation of a box as it comes into the output, or None."""
         found = self._mask(row, item)
+        rule, answer = self._outcome(row)
+        if found is None and self._dropped == "empty" and rule == "empty_mask":
+            found = {**answer, "area": self._area_of(row, answer)}
         if found is not None:
             score = {"mask_score" if self._detections is not None else "score": found["score"]}
             return {**item, "segmentation": found["segmentation"], **score, "area": found["area"]}
-        rule, _ = self._outcome(row)
-        if self._dropped == "leave_out" or rule in BOX_RULES:
+        if self._dropped in ("leave_out", "empty") or rule in BOX_RULES:
             # A box that cannot be right has no outline either.
             return None
         x, y, width, height = self._plan.file.boxes[row].tolist()
@@ -137,11 +143,18 @@ class LabelledFile:
             self.counts[rule] += 1
             self.dropped_ids[rule].append(int(item["id"]))
             return None
-        box_area = float(np.prod(self._plan.file.boxes[row, 2:]))
+        box_area = self._box_area(row)
         self.counts["labelled"] += 1
         self.mask_pixels += found["area"]
         self.box_pixels += box_area
-        return {**found, "area": found["area"] if self._area == "mask" else box_area}
+        self.full_boxes += found["area"] >= FULL_BOX * box_area
+        return {**found, "area": self._area_of(row, found)}
+
+    def _area_of(self, row: int, found: Mapping[str, Any]) -> float:
+        return found["area"] if self._area == "mask" else self._box_area(row)
+
+    def _box_area(self, row: int) -> float:
+        return float(np.prod(self._plan.file.boxes[row, 2:]))
 
     def _outcome(self, row: int) -> tuple[str | None, Mapping[str, Any]]:
         """Give the rule that dropped a box, or None with its mask."""

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import AutoImageProcessor, AutoModel, PreTrainedModel
+from transformers import AutoImageProcessor, PreTrainedModel
 
 from ...__about__ import __version__
 from ...processing.processing_mal import MalImageProcessor
 from ...weight_digest import digest_of_weights
 from ..model_tasks import read_config
+from ..opened_models import open_model
 from ..text_tables import one_line
 from .labelling_plan import LabellingPlan
 
@@ -135,12 +136,12 @@ def load_labeler(arguments: argparse.Namespace, device: torch.device) -> Labeler
     chosen = {} if arguments.network is None else {"inference_network": arguments.network}
     if not hasattr(config, "inference_network"):
         raise ValueError(f"{arguments.model} is a {config.model_type}, which makes no masks from boxes")
-    model = AutoModel.from_pretrained(arguments.model, inference_only=True, dtype=DTYPES[arguments.dtype], **chosen)
+    model = open_model(arguments.model, device, inference_only=True, dtype=DTYPES[arguments.dtype], **chosen)
     if Path(arguments.model).is_dir() and not (Path(arguments.model) / "preprocessor_config.json").is_file():
         processor = MalImageProcessor.from_config(model.config)
     else:
         processor = AutoImageProcessor.from_pretrained(arguments.model)
-    return Labeler(model.to(device).eval(), processor, arguments)
+    return Labeler(model, processor, arguments)
 
 
 def describe_labeler(labeler: Labeler, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...atomic_io import atomic_write
 from ...modeling.ops.run_length_masks import decode_rles
 from ...visualization.mask_overlays import draw_instances, tile_drawings
 from .labelling_journal import JournalReader
@@ -48,6 +49,6 @@ def draw_labelled_pictures(plan: LabellingPlan, journal: JournalReader, path: Pa
                 )
             )
     if drawings:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tile_drawings(drawings, COLUMNS).save(path)
+        with atomic_write(path) as file:
+            tile_drawings(drawings, COLUMNS).save(file, format="jpeg")
     return len(drawings)

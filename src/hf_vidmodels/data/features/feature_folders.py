@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...atomic_io import atomic_write, write_json
+from ...output_files import output_file
 from ...processing.frame_sources import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -55,11 +56,9 @@ class FeatureFolder:
         """Give the path of a video's features.
 
         Raises:
-            ValueError: when the id cannot be a file name.
+            ValueError: when the id cannot be a file name, see `output_file`.
         """
-        if not video_id or video_id.startswith(".") or any(sign in video_id for sign in "/\\\0"):
-            raise ValueError(f"the video id {video_id!r} cannot be a file name; rename the video")
-        return self.path / f"{video_id}.npy"
+        return output_file(self.path, video_id, ".npy")
 
     def num_rows(self, video_id: str) -> int | None:
         """Number of feature rows of a video, or `None` when it has no complete file."""

@@ -29,6 +29,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import cached_file
 
+from ...modeling.modeling_base import lacking_weights, refuse_random_weights
 from ...weight_digest import digest_of_weights
 from .model_preprocessing import (
     complete_image_fields,
@@ -325,7 +326,12 @@ def _load_transformers(
                 "there is no input of one; use pooling='mean'"
             )
         loader = loaders[0]
-    network = loader.from_pretrained(repository, dtype=torch.float32, **place)
+    network, info = loader.from_pretrained(repository, dtype=torch.float32, output_loading_info=True, **place)
+    lacking = lacking_weights(info)
+    if settings.pooling != "classifier_input":
+        # Only what a classifier sees comes out of the network's own pooler.
+        lacking = tuple(name for name in lacking if "pooler" not in name.split("."))
+    refuse_random_weights(lacking, repository)
     found = read_transformers_preprocessing(repository, config, **place)
     return TransformersEncoder(network, settings.pooling), complete_image_fields(settings, found, stream)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...atomic_io import atomic_write
+from ...output_files import output_file, refuse_inputs_as_outputs
 from ..content_checks import name_some
 from ..contracts import nearest_hint
 from ..own.temporal_annotations import VideoAnnotation, write_annotation_json
@@ -196,6 +197,7 @@ def convert_wtalc_annotations(
         FileNotFoundError, ValueError: as `read_wtalc`.
         OSError: the output cannot be written.
     """
+    refuse_inputs_as_outputs([output_dir], [folder])
     annotations = read_wtalc(folder, video_labels=video_labels, exclude=exclude)
     output_dir = Path(output_dir)
     if features is not None:
@@ -235,7 +237,8 @@ def _split_features(folder: Path, path: Path, annotations: dict[str, VideoAnnota
             raise ValueError(
                 f"{path}: the features of video {name!r} are not a 2-D array but {array.dtype} {array.shape}"
             )
-        with atomic_write(output_dir / OFFICIAL_SPLITS[annotations[name].subset] / f"{name}.npy") as file:
+        subset = OFFICIAL_SPLITS[annotations[name].subset]
+        with atomic_write(output_file(output_file(output_dir, subset), name, ".npy")) as file:
             np.save(file, array.astype(np.float32), allow_pickle=False)
 
 

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from ...configuration.configuration_l2_caf import L2CafConfig
+from ..modeling_base import lacking_weights, refuse_random_weights
 from .embedding_networks import ImageEmbeddingNetwork, RecurrentEmbeddingNetwork
 
 # Where the output of a network is looked for, in this order.
@@ -53,7 +54,10 @@ def build_network(config: L2CafConfig) -> nn.Module:
 def load_network(model_or_id: nn.Module | str) -> tuple[nn.Module, dict[str, Any]]:
     """Give a network and what `L2CafConfig` has to know of it."""
     if not isinstance(model_or_id, nn.Module):
-        network = AutoModelForImageClassification.from_pretrained(model_or_id)
+        network, info = AutoModelForImageClassification.from_pretrained(
+            model_or_id, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        refuse_random_weights(lacking_weights(info), model_or_id)
         return network, {**_described(network), **_preprocessing(model_or_id)}
     return model_or_id, _described(model_or_id)
 

@@ -104,6 +104,11 @@ def encode_masks(masks: np.ndarray) -> list[Rle]:
     ]
 
 
+def empty_rle(height: int, width: int) -> Rle:
+    """Encode the mask of a picture without a pixel inside."""
+    return {"size": [height, width], "counts": _compress(np.array([height * width])).decode("ascii")}
+
+
 def decode_rles(rles: Sequence[Rle]) -> np.ndarray:
     """Decode checked RLEs of one size to masks, bool (N, H, W).
 

@@ -22,6 +22,7 @@ from ...conversion.vit_weights import load_encoder_weights
 from ...data.corpora import load_corpus
 from ...data.instances.mask_corpora import MASK_TASK
 from ...evaluation.mask_evaluation import draw_examples, evaluate_masks, label_pictures, require_true_masks
+from ...modeling.modeling_base import refuse_random_weights
 from ...modeling.modeling_mal import MalForMaskLabeling
 from ...processing.processing_mal import MalImageProcessor
 from ..arguments import CommonSchedule, TrainingArguments, argument
@@ -153,6 +154,7 @@ class MalRecipe(Recipe):
             model = MalForMaskLabeling.from_pretrained(
                 self.args.model_name_or_path, use_student=True, use_teacher=True, **settings
             )
+            refuse_random_weights(model.random_weights, self.args.model_name_or_path)
         else:
             model = MalForMaskLabeling(MalConfig.from_preset(self.args.preset, **settings))
         if self.args.encoder_weights is not None:
