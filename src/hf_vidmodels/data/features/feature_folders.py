@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...atomic_io import atomic_write, write_json
-from ...processing.frame_sources import PICTURE_SUFFIXES
+from ...processing.picture_reading import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from datasets import Dataset
