@@ -121,8 +121,8 @@ def _from_values(values: np.ndarray, name: str) -> Image.Image:
         values = values.astype(np.uint8) * 255
     elif values.dtype != np.uint8:
         raise _ValuesError(
-            f"pictures must hold 8-bit values from 0 to 255, got {values.dtype} in {name}; 16-bit integers are taken too, "
-            "scale other numbers first"
+            f"pictures must hold 8-bit values from 0 to 255, got {values.dtype} in {name}; 16-bit integers are taken "
+            "too, scale other numbers first"
         )
     if values.ndim == 3 and values.shape[2] in (2, 4):
         values = values[..., :-1]

@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ...atomic_io import read_json_object, write_json
+from ...data.instances.coco_instances import read_instance_file
 from ...data.instances.youtube_vis import is_video_file
-from ...data.json_streams import stream_json_object
 from ...metrics.mask_average_precision import coco_average_precision
 from ...metrics.mask_quality import compare_annotations
 from ...training.launch import WAIT_FOR_MAIN_PROCESS, check_processes
@@ -235,15 +235,13 @@ def all_settings(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> 
 
 
 def require_true_masks(path: Path) -> None:
-    """Raise ValueError when an annotation has no mask to score with."""
+    """Raise ValueError when an annotation has no mask to score with, or one that is no mask."""
     if is_video_file(path):
         raise ValueError(f"--evaluate scores masks of pictures, but {path} has videos")
-    for key, items in stream_json_object(path, ("annotations",)):
-        without = (
-            next((item for item in items if not item.get("segmentation")), None) if key == "annotations" else None
-        )
-        if without is not None:
-            raise ValueError(f"--evaluate needs true masks, but annotation {without.get('id')} in {path} has none")
+    file = read_instance_file(path, with_masks=True, unique_names=False)
+    without = next((id for id, rle in zip(file.ids.tolist(), file.rles, strict=True) if rle is None), None)
+    if without is not None:
+        raise ValueError(f"--evaluate needs true masks, but annotation {without} in {path} has none")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
