@@ -336,6 +336,20 @@ def test_true_masks_in_the_annotation_file_score_the_masks(model, corpus, tmp_pa
     done = label(model, file, corpus[1], tmp_path / "c.json", "--evaluate")
     id = annotations["annotations"][3]["id"]
     assert done.status == 2 and f"--evaluate needs true masks, but annotation {id}" in done.stderr
+    annotations["annotations"][3]["segmentation"] = [[5, 5, 30, 30]]
+    write_json_file(file, annotations)
+    done = label(model, file, corpus[1], tmp_path / "c.json", "--evaluate")
+    assert done.status == 2 and f"annotation {id} has a polygon of (4,) numbers" in done.stderr
+    assert not list(tmp_path.glob("c.*"))
+
+
+def test_categories_may_share_a_name_where_boxes_get_masks(model, corpus, tmp_path):
+    annotations = json.loads(corpus[0].read_text())
+    for category in annotations["categories"]:
+        category["name"] = "thing"
+    file = write_json_file(tmp_path / "boxes.json", annotations)
+    assert label(model, file, corpus[1], tmp_path / "masks.json").status == 0
+    assert json.loads((tmp_path / "masks.json").read_text())["categories"] == annotations["categories"]
 
 
 def test_every_given_object_counts_whatever_becomes_of_those_without_a_mask(model, corpus, tmp_path):

@@ -19,6 +19,7 @@ from ..data.contracts import TASKS, describe_task, find_column_problems, find_pr
 from ..data.corpora import Corpus, read_corpus
 from ..data.corpus_table import corpus_table
 from ..data.features.feature_checks import find_feature_problems
+from ..data.picture_checks import find_picture_problems
 from ..output_files import output_file, refuse_inputs_as_outputs
 from ..visualization.timelines import save_figure
 
@@ -45,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(corpus_table(corpus.splits, corpus.task))
         allowed = arguments.allow_out_of_duration or corpus.is_published
         problems += find_problems(corpus.splits, corpus.task, allow_out_of_duration=allowed)
-        for dataset in corpus.splits.values():
+        for split, dataset in corpus.splits.items():
             problems += find_feature_problems(dataset, arguments.feature_size, read_values=not arguments.headers_only)
+            problems += find_picture_problems(dataset, split)
         problems += _draw(corpus, arguments.corpus, Path(arguments.output_dir), arguments.num_examples)
     _report(problems)
 

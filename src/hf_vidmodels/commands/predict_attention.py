@@ -14,7 +14,8 @@ from ..atomic_io import write_json
 from ..configuration.configuration_l2_caf import L2CafConfig
 from ..modeling.modeling_l2_caf import L2CafForObjectLocalization
 from ..pipelines.attention_localization import AttentionLocalizationPipeline
-from ..processing.processing_l2_caf import L2CafImageProcessor, read_picture
+from ..processing.picture_reading import read_picture
+from ..processing.processing_l2_caf import L2CafImageProcessor
 from ..visualization.contact_sheet import draw_contact_sheet
 from ..visualization.timelines import save_figure
 from .model_tasks import read_config

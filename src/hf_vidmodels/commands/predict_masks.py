@@ -89,7 +89,7 @@ def read_boxes(path: Path, sources: Mapping[str, Path]) -> dict[str, PictureBoxe
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of boxes {path}")
     known = _boxes_of_instance_file(path) if is_instance_file(path) else _boxes_by_name(path)
-    by_last_part = {Path(name).name: found for name, found in known.items()}
+    by_last_part = {Path(name.replace("\\", "/")).name: found for name, found in known.items()}
     found = {name: known.get(name, by_last_part.get(Path(name).name)) for name in sources}
     without = [name for name, boxes in found.items() if boxes is None]
     if without:
@@ -111,7 +111,7 @@ def table_rows(name: str, answers: Sequence[Mapping[str, Any]]) -> list[tuple[st
 
 
 def _boxes_of_instance_file(path: Path) -> dict[str, PictureBoxes]:
-    file = read_instance_file(path)
+    file = read_instance_file(path, unique_names=False)
     file.refuse_faulty_boxes()
     corners = np.concatenate([file.boxes[:, :2], file.boxes[:, :2] + file.boxes[:, 2:]], axis=1)
     found = {name: PictureBoxes([], []) for name in file.images.file_names}

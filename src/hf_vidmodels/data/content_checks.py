@@ -347,13 +347,9 @@ def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:
     """Find videos or pictures that two splits share, and classes that training never shows."""
     problems = []
     for column in ("video_id", "image_id"):
-        ids = {
-            name: set(arrow_column(dataset, column).to_pylist())
-            for name, dataset in splits.items()
-            if column in dataset.features
-        }
+        ids = {name: _identities(dataset, column) for name, dataset in splits.items() if column in dataset.features}
         for first, second in combinations(ids, 2):
-            shared = sorted(str(id) for id in ids[first] & ids[second])
+            shared = sorted(str(id[0] if isinstance(id, tuple) else id) for id in ids[first] & ids[second])
             if shared:
                 found = f"{len(shared)} {column}s are in split {first!r} and in split {second!r}"
                 problems.append(Problem("error", f"{found} ({name_some(shared)}); remove them from one of the two"))
@@ -365,6 +361,18 @@ def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:
                 found = f"split {name!r}: {len(unseen)} classes have no example in split {TRAIN_SPLIT!r}"
                 problems.append(Problem("warning", f"{found} ({name_some(unseen)}); a model cannot learn them"))
     return problems
+
+
+def _identities(dataset: "Dataset", column: str) -> set[Any]:
+    """Give what tells examples apart: ids, of pictures with their files, as ids may begin anew in each split."""
+    ids = arrow_column(dataset, column).to_pylist()
+    if column != "image_id" or "image" not in dataset.features:
+        return set(ids)
+    pictures = arrow_column(dataset, "image")
+    # What stands in the table has a path too, but one that leads nowhere.
+    inside = struct_field(pictures, "bytes").is_valid().to_pylist()
+    paths = struct_field(pictures, "path").to_pylist()
+    return {id if stored else (id, path) for id, stored, path in zip(ids, inside, paths, strict=True)}
 
 
 def _used_classes(dataset: "Dataset") -> set[str]:

@@ -91,7 +91,24 @@ def read_corpus(
     media_dir: str | os.PathLike[str] | None = None,
     skip_missing_files: bool = False,
 ) -> Corpus:
-    """Read a corpus without checking its contents; arguments and errors as `load_corpus`."""
+    """Read a corpus without checking its contents; arguments and errors as `load_corpus`.
+
+    Pictures are read by the rules of `picture_reading.py`: pixels as stored, in 8-bit RGB.
+    """
+    from .stored_pictures import with_stored_pictures
+
+    corpus = _read_corpus(name_or_path, data_dir, task, media_dir, skip_missing_files)
+    with_stored_pictures(corpus.splits)
+    return corpus
+
+
+def _read_corpus(
+    name_or_path: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None,
+    task: str | None,
+    media_dir: str | os.PathLike[str] | None,
+    skip_missing_files: bool,
+) -> Corpus:
     if task is not None:
         task_contract(task)
     name = os.fspath(name_or_path)

@@ -77,7 +77,7 @@ class AttentionLocalizationPipeline(Pipeline):
     def preprocess(self, picture: Any) -> dict[str, Any]:
         """Give `pixel_values` (1, 3, H, W) and the `target_size` (height, width) of the picture."""
         picture = read_picture(picture)
-        size = (picture.height, picture.width) if hasattr(picture, "height") else tuple(picture.shape[:2])
+        size = (picture.height, picture.width)
         return {"pixel_values": self.image_processor(picture)["pixel_values"], "target_size": size}
 
     def _forward(

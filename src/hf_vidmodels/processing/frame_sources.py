@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .picture_reading import PICTURE_SUFFIXES, read_picture
 from .video_metadata import UnreadableVideoError, VideoMetadata
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
 
 class ArrayFrames:
@@ -70,7 +69,7 @@ def _picture_as_array(picture: Any) -> np.ndarray:
             "give the folder of numbered pictures"
         )
     if hasattr(picture, "convert"):
-        picture = picture.convert("RGB")
+        picture = read_picture(picture)
     return np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
 
 
@@ -141,14 +140,24 @@ class FolderFrames:
         return None
 
     def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the pictures of `indices` as uint8 (H, W, 3)."""
-        yield from (self._open(int(index)) for index in indices)
+        """Yield the pictures of `indices` as uint8 (H, W, 3).
+
+        Raises:
+            UnreadableVideoError: a picture cannot be read, or is of another size than those before.
+        """
+        size = None
+        for index in indices:
+            frame = self._open(int(index))
+            size = size or frame.shape
+            if frame.shape != size:
+                raise UnreadableVideoError(
+                    f"frame {self._paths[index]} has {frame.shape[1]}x{frame.shape[0]} pixels (width x height), but "
+                    f"frames before it have {size[1]}x{size[0]}; give all frames one size"
+                )
+            yield frame
 
     def _open(self, index: int) -> np.ndarray:
-        from PIL import Image, UnidentifiedImageError
-
         try:
-            with Image.open(self._paths[index]) as picture:
-                return np.asarray(picture.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise UnreadableVideoError(f"frame {self._paths[index]} cannot be read as a picture: {error}") from error
+            return np.asarray(read_picture(self._paths[index]))
+        except (ValueError, OSError) as error:
+            raise UnreadableVideoError(f"frame {error}") from error

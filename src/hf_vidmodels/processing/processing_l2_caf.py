@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, TorchvisionBackend
 from transformers.image_utils import PILImageResampling
 
 from ..configuration.configuration_l2_caf import BOX_METHODS, L2CafConfig
@@ -17,11 +16,10 @@ from ..modeling.ops.heatmap_boxes import (
     threshold_boxes,
 )
 from ..modeling.ops.heatmaps import make_heatmaps
-from .picture_reading import read_picture
-from .processing_base import SharedProcessorMixin
+from .base_image_processing import RgbImageProcessor
 
 
-class L2CafImageProcessor(SharedProcessorMixin, TorchvisionBackend):
+class L2CafImageProcessor(RgbImageProcessor):
     """Resizes pictures to one size without keeping their aspect, as the paper's release does, and normalises them.
 
     Since the whole picture is seen, maps and boxes go back to original pixels by scaling.
@@ -32,15 +30,9 @@ class L2CafImageProcessor(SharedProcessorMixin, TorchvisionBackend):
         >>> processor.post_process_boxes(explanation, target_sizes=[(375, 500), (500, 333)])
     """
 
-    model_input_names = ["pixel_values"]
     resample = PILImageResampling.BICUBIC
-    image_mean = [0.485, 0.456, 0.406]
-    image_std = [0.229, 0.224, 0.225]
     size = {"height": 224, "width": 224}
     do_resize = True
-    do_rescale = True
-    do_normalize = True
-    do_convert_rgb = True
 
     @classmethod
     def from_config(cls, config: L2CafConfig) -> "L2CafImageProcessor":
@@ -51,26 +43,6 @@ class L2CafImageProcessor(SharedProcessorMixin, TorchvisionBackend):
             image_mean=list(config.image_mean),
             image_std=list(config.image_std),
         )
-
-    def preprocess(self, images: Any, **kwargs: Any) -> BatchFeature:
-        """Prepare pictures.
-
-        Args:
-            images: one or a list of paths, bytes, PIL images, arrays or tensors.
-            kwargs: what transformers' image processors take, for example `return_tensors`.
-
-        Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: no pictures, or bytes or a file that is no picture.
-        """
-        if isinstance(images, list | tuple):
-            if not images:
-                raise ValueError("images must hold at least one picture, got an empty list")
-            images = [read_picture(image) for image in images]
-        else:
-            images = read_picture(images)
-        kwargs.setdefault("return_tensors", "pt")
-        return super().preprocess(images, **kwargs)
 
     def post_process_heatmaps(
         self, explanation: Any, target_sizes: Sequence[tuple[int, int]] | None = None

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import BatchFeature, TorchvisionBackend
+from transformers import BatchFeature
 from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import ImagesKwargs
 
 from ..configuration.configuration_mal import MalConfig
 from ..modeling.ops.box_sizes import size_buckets
 from ..modeling.ops.run_length_masks import encode_masks
+from .base_image_processing import RgbImageProcessor, split_pictures
 from .box_crops import PAD_MODES, cut_box_mask, cut_picture, extend_boxes, resize_crop, visible_part
-from .picture_reading import read_picture
-from .processing_base import SharedProcessorMixin
 
 
 class MalImagesKwargs(ImagesKwargs, total=False):
@@ -32,7 +31,7 @@ class MalImagesKwargs(ImagesKwargs, total=False):
     size_bounds: list[float] | tuple[float, ...]
 
 
-class MalImageProcessor(SharedProcessorMixin, TorchvisionBackend):
+class MalImageProcessor(RgbImageProcessor):
     """Cuts a square crop around every box, and pastes masks of crops back into the picture.
 
     Args:
@@ -64,12 +63,7 @@ class MalImageProcessor(SharedProcessorMixin, TorchvisionBackend):
     model_input_names = ["pixel_values", "boxes", "box_mask"]
     valid_kwargs = MalImagesKwargs
     resample = PILImageResampling.BICUBIC
-    image_mean = [0.485, 0.456, 0.406]
-    image_std = [0.229, 0.224, 0.225]
     crop_size = {"height": 512, "width": 512}
-    do_convert_rgb = True
-    do_rescale = True
-    do_normalize = True
     patch_size = 16
     train_margin_rate = (0.0, 1.2)
     test_margin_rate = 0.6
@@ -121,8 +115,8 @@ class MalImageProcessor(SharedProcessorMixin, TorchvisionBackend):
         """Cut a crop around every box of every picture; each picture is decoded once.
 
         Args:
-            images: one or a list of paths, bytes, PIL images, arrays (H, W, 3) or tensors (3, H, W), 8 bit. Pictures
-                are not turned by their EXIF data: boxes refer to the pixels as stored.
+            images: one or a list of what `read_picture` takes. Pictures are not turned by their EXIF data: boxes
+                refer to the pixels as stored.
             boxes: for one picture (n, 4) xyxy in its pixels, for a list of pictures a list of such. Boxes are cut at
                 the edges of the picture. None: one box around each whole picture.
             return_tensors: `"pt"`, `"np"` or None.
@@ -163,18 +157,6 @@ class MalImageProcessor(SharedProcessorMixin, TorchvisionBackend):
             "image_sizes": np.array(sizes, dtype=np.int64),
         }
         return BatchFeature(data, tensor_type=return_tensors)
-
-    def read(self, source: Any) -> np.ndarray:
-        """Give a picture of any kind that `preprocess` takes as (H, W, 3) uint8.
-
-        Raises:
-            FileNotFoundError: the file is missing.
-            ValueError: it is no picture, or does not hold 8-bit values.
-        """
-        picture = self.process_image(read_picture(source), do_convert_rgb=True)
-        if picture.dtype != torch.uint8:
-            raise ValueError(f"pictures must hold 8-bit values from 0 to 255, got {picture.dtype}")
-        return picture.permute(1, 2, 0).numpy()
 
     def cut(self, picture: np.ndarray, extended_box: np.ndarray) -> np.ndarray:
         """Give the (S, S, 3) uint8 crop of a (H, W, 3) uint8 picture that an extended box covers."""
@@ -329,15 +311,16 @@ def check_boxes(boxes: Any, picture_size: tuple[int, int], picture_index: int = 
 
 def _as_lists(images: Any, boxes: Any) -> tuple[list[Any], list[Any] | None]:
     """Give a list of pictures and one of their boxes, of whatever `preprocess` takes."""
+    pictures = split_pictures(images)
+    if boxes is None:
+        return pictures, None
     if not isinstance(images, list | tuple):
-        return [images], None if boxes is None else [boxes]
-    if not images:
-        raise ValueError("images must hold at least one picture, got an empty list")
-    if boxes is not None and len(boxes) != len(images):
+        boxes = [boxes] if len(pictures) == 1 else boxes
+    if len(boxes) != len(pictures):
         raise ValueError(
-            f"boxes must be a list with the (n, 4) boxes of each of {len(images)} pictures, got {len(boxes)} entries"
+            f"boxes must be a list with the (n, 4) boxes of each of {len(pictures)} pictures, got {len(boxes)} entries"
         )
-    return list(images), None if boxes is None else list(boxes)
+    return pictures, list(boxes)
 
 
 def _resize_map(probabilities: torch.Tensor, extended_box: Sequence[int]) -> np.ndarray:

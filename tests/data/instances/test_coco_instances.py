@@ -85,7 +85,20 @@ def test_a_missing_list_is_named(tmp_path, key):
         ({"bbox": [1, 2, 3]}, r"annotation 5 has the bbox \[1, 2, 3\]; expected four numbers"),
         ({"bbox": [1, 2, 3, "x"]}, "annotation 5 has the bbox"),
         ({"bbox": 7}, "annotation 5 has the bbox 7"),
+        ({"bbox": ["1", 2, 3, 4]}, "annotation 5 has the bbox"),
+        ({"bbox": [True, 2, 3, 4]}, "annotation 5 has the bbox"),
+        ({"bbox": [10**400, 2, 3, 4]}, "annotation 5 has the bbox"),
+        ({"bbox": {"x": 1, "y": 2, "w": 3, "h": 4}}, "annotation 5 has the bbox"),
+        ({"image_id": True}, "annotation 5 has the image_id 'True', but there is no such picture"),
         ({"area": "big"}, "annotation 5 has the area 'big'; expected square pixels"),
+        ({"area": True}, "annotation 5 has the area True"),
+        ({"area": float("nan")}, "annotation 5 has the area nan; expected square pixels, 0 or more"),
+        ({"area": -4}, "annotation 5 has the area -4"),
+        ({"area": float("inf")}, "annotation 5 has the area inf"),
+        *(
+            ({"iscrowd": crowd}, "annotation 5 has the iscrowd .* expected the number 0 or 1")
+            for crowd in ("0", "no", 2)
+        ),
         ({"segmentation": {"size": [40, 60], "counts": "zz"}}, "annotation 5 has a malformed RLE"),
         ({"segmentation": {"size": [60, 40], "counts": [2400]}}, r"annotation 5 has an RLE of \[60, 40\]"),
         ({"segmentation": [[1, 2, 3]]}, "annotation 5 has a polygon"),
@@ -127,7 +140,16 @@ def test_boxes_that_cannot_be_right_are_named(read, changes, message):
         ({"images": [{"id": 7}]}, "no file_name of picture 7"),
         ({"images": [{"id": 7, "file_name": "a"}, {"id": 7, "file_name": "b"}]}, "two pictures with the id 7"),
         ({"images": [{"id": 7, "file_name": "a"}, {"id": "8", "file_name": "b"}]}, "use one kind"),
-        ({"images": [{"id": 7, "file_name": "a", "height": -1}]}, "height -1 of picture 7"),
+        *(
+            (
+                {"images": [{"id": 7, "file_name": "a", "height": side}]},
+                f"height {side!r} of picture 7; expected pixels",
+            )
+            for side in (-1, 0, True, "40", 40.5, float("inf"), 10**12)
+        ),
+        ({"images": [{"id": True, "file_name": "a"}]}, "a picture without an id"),
+        ({"categories": [{"id": "2", "name": "a"}]}, "a category without id and name"),
+        ({"categories": [{"id": [2], "name": "a"}]}, "a category without id and name"),
         ({"annotations": {"a": 1}}, "expected a list in 'annotations'"),
         ({"annotations": [7]}, "annotation without a whole number as id: 7"),
     ],
@@ -136,6 +158,17 @@ def test_lists_that_are_not_as_they_should_be_are_named(tmp_path, members, messa
     path = write_json_file(tmp_path / "instances.json", small_coco_file() | members)
     with pytest.raises(ValueError, match=rf"instances\.json.*{message}"):
         read_instance_file(path)
+
+
+def test_names_of_categories_may_repeat_where_only_ids_count(tmp_path):
+    categories = [{"id": 2, "name": "fish"}, {"id": 90, "name": "fish"}]
+    path = write_json_file(tmp_path / "a.json", small_coco_file() | {"categories": categories})
+    assert read_instance_file(path, unique_names=False).category_names == ["fish", "fish"]
+
+
+def test_crowds_may_be_numbers_booleans_or_left_out(read):
+    for crowd, expected in ((0, False), (1, True), (True, True), (False, False), (None, False)):
+        assert read({"iscrowd": crowd}).crowds[0] == expected
 
 
 def test_a_mask_needs_the_size_of_its_picture(tmp_path):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from datasets import Image
 
 from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.modeling.ops.run_length_masks import decode_rles
@@ -107,3 +108,70 @@ def test_masks_may_stand_in_a_table_of_examples(tmp_path):
     write_json_file(tmp_path / "metadata.jsonl", row)
     (item,) = load_corpus(tmp_path)["train"][0]["objects"]
     assert np.count_nonzero(decode_rles([item["segmentation"]])) == 400
+
+
+@pytest.mark.parametrize("file", ["result.json", "my_train_set.json", "images/export.json", "train.json"])
+def test_a_file_of_any_name_beside_its_pictures_is_found(file, tmp_path):
+    write_json_file(tmp_path / file, {"version": 1, "meta": {"tool": "x"}} | small_coco_file())
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    corpus = load_corpus(tmp_path)
+    assert list(corpus) == ["train"] and corpus["train"]["image_id"][:] == [20, 7]
+
+
+def test_files_of_any_name_say_their_split_by_a_word(tmp_path):
+    for split in ("train", "valid"):
+        write_json_file(tmp_path / split / "coco.json", small_coco_file())
+        write_pictures(tmp_path / split, "a.png", "b.png")
+    assert list(load_corpus(tmp_path)) == ["train", "validation"]
+    write_json_file(tmp_path / "shop_test2.json", small_coco_file())
+    write_pictures(tmp_path, "a.png", "b.png")
+    assert list(load_corpus(tmp_path)) == ["test"]
+
+
+def test_a_table_beside_a_file_of_any_name_wins(tmp_path):
+    write_json_file(tmp_path / "export.json", small_coco_file())
+    write_pictures(tmp_path, "a.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\na.png,cat\n")
+    assert load_corpus(tmp_path)["train"].column_names == ["image", "label"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images\\a.png", "..\\..\\upload\\4\\a.png", "C:\\shop\\images\\a.png", "/mnt/other/a.png", "../x/images/a.png"],
+)
+def test_names_from_other_systems_lead_to_the_pictures_here(name, tmp_path):
+    content = small_coco_file()
+    content["images"][1]["file_name"] = name
+    content["images"][0]["file_name"] = name.replace("a.png", "b.png")
+    write_json_file(tmp_path / "annotations.json", content)
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    train = load_corpus(tmp_path)["train"]
+    assert train[1]["file_name"] == name
+    assert train.cast_column("image", Image(decode=False))[1]["image"]["path"] == str(tmp_path / "images" / "a.png")
+
+
+def test_two_names_are_never_one_picture(tmp_path):
+    content = small_coco_file()
+    for image, folder in zip(content["images"], ("first", "second"), strict=True):
+        image["file_name"] = f"{folder}\\a.png"
+    write_json_file(tmp_path / "annotations.json", content)
+    write_pictures(tmp_path / "images", "a.png")
+    with pytest.raises(ValueError, match=r"'first\\\\a.png' and 'second\\\\a.png' would both be .*a\.png"):
+        load_corpus(tmp_path)
+
+
+def test_ids_may_begin_anew_in_each_split_but_a_picture_is_in_one(tmp_path):
+    for split in ("train", "val"):
+        write_json_file(tmp_path / f"instances_{split}.json", small_coco_file())
+        write_pictures(tmp_path / split, "a.png", "b.png")
+    corpus = load_corpus(tmp_path)
+    assert corpus["train"]["image_id"][:] == corpus["validation"]["image_id"][:]
+    content = small_coco_file()
+    for image in content["images"]:
+        image["id"] += 100
+        image["file_name"] = f"train/{image['file_name']}"
+    for annotation in content["annotations"]:
+        annotation["image_id"] += 100
+    write_json_file(tmp_path / "instances_val.json", content)
+    with pytest.raises(ValueError, match=r"b\.png is in split 'train' and in split 'validation'"):
+        load_corpus(tmp_path)

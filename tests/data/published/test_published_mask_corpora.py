@@ -210,6 +210,12 @@ def test_youtube_vis_has_a_row_for_each_frame(youtube_vis):
         ({"category_id": 9}, "annotation 8 has the category_id 9"),
         ({"bboxes": [None]}, "annotation 8 has 1 bboxes, but its video 2 frames"),
         ({"bboxes": [None, [1, 2]]}, r"annotation 8 has the bbox \[1, 2\]"),
+        ({"bboxes": [None, ["1", 2, 3, 4]]}, "annotation 8 has the bbox"),
+        ({"bboxes": {"0": [1, 2, 3, 4]}}, "annotation 8 has .* bboxes, but its video 2 frames"),
+        ({"areas": [None, -1]}, "annotation 8 has the area -1"),
+        ({"video_id": [1]}, r"annotation 8 has the video_id \[1\]"),
+        ({"category_id": [3]}, r"annotation 8 has the category_id \[3\]"),
+        ({"id": None}, "has an annotation without a whole number as id"),
     ],
 )
 def test_instances_of_videos_that_do_not_fit_are_named(youtube_vis, change, message):
@@ -218,6 +224,34 @@ def test_instances_of_videos_that_do_not_fit_are_named(youtube_vis, change, mess
     write_json_file(root / "train.json", content)
     with pytest.raises(ValueError, match=message):
         load_corpus("youtube_vis", root)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"annotations": {"8": {}}}, "train.json needs a list of objects under 'annotations'"),
+        ({"annotations": [None]}, "train.json needs a list of objects under 'annotations'"),
+        ({"videos": None}, "train.json needs a list of objects under 'videos', got None"),
+        ({"videos": [{"id": 1, "file_names": None, "height": 4, "width": 6}]}, "a video without file_names"),
+        (
+            {"videos": [{"id": 1, "file_names": [3], "height": 4, "width": 6}]},
+            "file_names of video 1 that are no list",
+        ),
+        ({"videos": [{"id": 1, "file_names": ["a"], "height": "4", "width": 6}]}, "the height '4' of video 1"),
+        ({"categories": None}, "needs a list of categories"),
+    ],
+)
+def test_lists_of_videos_that_are_not_as_they_should_be_are_named(youtube_vis, members, message):
+    root, content = youtube_vis
+    write_json_file(root / "train.json", content | members)
+    with pytest.raises(ValueError, match=message):
+        load_corpus("youtube_vis", root)
+
+
+def test_videos_whose_annotations_are_kept_back_have_none(youtube_vis):
+    root, content = youtube_vis
+    write_json_file(root / "train.json", content | {"annotations": None})
+    assert [len(objects) for objects in load_corpus("youtube_vis", root)["train"]["objects"]] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("name", [*MAKERS, "youtube_vis"])

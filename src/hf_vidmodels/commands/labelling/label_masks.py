@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ...atomic_io import read_json_object, write_json
+from ...data.instances.coco_instances import read_instance_file
 from ...data.instances.object_boxes import BOX_RULES
 from ...data.instances.youtube_vis import is_video_file
 from ...data.json_streams import stream_json_list, stream_json_object
@@ -240,20 +241,19 @@ def all_settings(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> 
 
 
 def require_true_masks(path: Path) -> None:
-    """Raise ValueError when an annotation has no mask to score with, or a picture no size to compare masks at."""
+    """Raise ValueError when an annotation has no mask to score with, or one that is no mask, or a picture no size."""
     if is_video_file(path):
         raise ValueError(f"--evaluate scores masks of pictures, but {path} has videos")
-    for key, items in stream_json_object(path, ("images", "annotations")):
-        if key == "images":
-            unsized = next((item for item in items if not (item.get("height") and item.get("width"))), None)
-            if unsized is not None:
-                raise ValueError(
-                    f"--evaluate needs height and width of every picture, but {unsized.get('id')} in {path} lacks them"
-                )
-        elif key == "annotations":
-            without = next((item for item in items if not item.get("segmentation")), None)
-            if without is not None:
-                raise ValueError(f"--evaluate needs true masks, but annotation {without.get('id')} in {path} has none")
+    for _, items in stream_json_object(path, ("images",)):
+        unsized = next((item for item in items if not (item.get("height") and item.get("width"))), None)
+        if unsized is not None:
+            raise ValueError(
+                f"--evaluate needs height and width of every picture, but {unsized.get('id')} in {path} lacks them"
+            )
+    file = read_instance_file(path, with_masks=True, unique_names=False)
+    without = next((id for id, rle in zip(file.ids.tolist(), file.rles, strict=True) if rle is None), None)
+    if without is not None:
+        raise ValueError(f"--evaluate needs true masks, but annotation {without} in {path} has none")
 
 
 def measure(arguments: argparse.Namespace, dropped_ids: Mapping[str, Sequence[int]]) -> dict[str, Any]:

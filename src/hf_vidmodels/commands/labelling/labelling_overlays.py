@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ...atomic_io import atomic_write
 from ...modeling.ops.run_length_masks import decode_rles
+from ...processing.picture_reading import read_picture
 from ...visualization.mask_overlays import draw_instances, tile_drawings
 from .labelling_journal import JournalReader
 from .labelling_plan import LabellingPlan
@@ -37,17 +37,16 @@ def draw_labelled_pictures(plan: LabellingPlan, journal: JournalReader, path: Pa
         kept = [number for number, result in enumerate(results) if "segmentation" in result]
         if not kept:
             continue
-        with Image.open(plan.paths[picture]) as image:
-            drawings.append(
-                draw_instances(
-                    image,
-                    plan.corners(np.array([rows[number] for number in kept])),
-                    decode_rles([results[number]["segmentation"] for number in kept]),
-                    [plan.file.category_names[plan.file.category_rows[rows[number]]] for number in kept],
-                    [results[number]["score"] for number in kept],
-                    title=plan.file.images.file_names[picture],
-                )
+        drawings.append(
+            draw_instances(
+                read_picture(plan.paths[picture]),
+                plan.corners(np.array([rows[number] for number in kept])),
+                decode_rles([results[number]["segmentation"] for number in kept]),
+                [plan.file.category_names[plan.file.category_rows[rows[number]]] for number in kept],
+                [results[number]["score"] for number in kept],
+                title=plan.file.images.file_names[picture],
             )
+        )
     if drawings:
         with atomic_write(path) as file:
             tile_drawings(drawings, COLUMNS).save(file, format="jpeg")

@@ -105,10 +105,10 @@ def make_plan(
     if is_video:
         if detections is not None:
             raise ValueError(f"boxes of a detector cannot take the place of those of videos, as {annotations} has")
-        file, of_frames = read_youtube_vis(annotations, annotations.stem, with_masks=False)
+        file, of_frames = read_youtube_vis(annotations, annotations.stem, with_masks=False, unique_names=False)
         file = replace(file, ids=of_frames["instance_id"])
     else:
-        file = read_instance_file(annotations)
+        file = read_instance_file(annotations, unique_names=False)
         if detections is not None:
             file, _ = read_detections(detections, file)
     path_of = find_picture_folder([images], file.images.file_names)

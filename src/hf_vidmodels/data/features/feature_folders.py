@@ -10,7 +10,7 @@ import numpy as np
 
 from ...atomic_io import atomic_write, write_json
 from ...output_files import output_file
-from ...processing.frame_sources import PICTURE_SUFFIXES
+from ...processing.picture_reading import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -62,10 +62,10 @@ def _category_ids(dataset: "Dataset", num_classes: int) -> dict[int, int]:
 
 
 def write_instance_file(dataset: "Dataset", path: str | os.PathLike[str]) -> Path:
-    """Write `coco_content`; its pictures stay where they are.
+    """Write `coco_content`; its pictures stay where they are, and `file_name`s say where from the folder given back.
 
     Returns:
-        The folder that `file_name`s are relative to, when all pictures lie in one.
+        The folder that all pictures lie below.
 
     Raises:
         ValueError: the pictures of the data set are not files.
@@ -77,5 +77,8 @@ def write_instance_file(dataset: "Dataset", path: str | os.PathLike[str]) -> Pat
     paths = [row["path"] for row in dataset.cast_column("image", Image(decode=False))["image"]]
     if not paths or not all(path and os.path.isfile(path) for path in paths):
         raise ValueError("the pictures of the data set are no files, so a COCO file cannot name them; save them")
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    for image, picture in zip(content["images"], paths, strict=True):
+        image["file_name"] = Path(os.path.relpath(picture, folder)).as_posix()
     write_json(path, content)
-    return Path(paths[0].removesuffix(content["images"][0]["file_name"]))
+    return Path(folder)

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ...modeling.ops.run_length_masks import Rle, segmentation_rles
+from ...modeling.ops.run_length_masks import MOST_PIXELS, Rle, segmentation_rles
 from ..json_streams import stream_json_list, stream_json_object
-from .object_boxes import find_box_faults, refuse_faulty_boxes
+from .object_boxes import find_box_faults, read_area, read_box, refuse_faulty_boxes, short_value
 
 LISTS = ("images", "annotations", "categories")
+# Lists of files that have `annotations` or `categories` of another kind: YouTube-VIS, labelme, Datumaro.
+_OTHER_LISTS = ("videos", "shapes", "items")
 _SEGMENTATIONS_AT_ONCE = 4096
 
 
@@ -98,24 +100,27 @@ class InstanceFile:
 
 
 def is_instance_file(path: str | os.PathLike[str]) -> bool:
-    """Tell an instance file from other JSON by its first member, `info` and `licenses` aside."""
+    """Tell an instance file from other JSON: one of its lists comes before what files of other kinds have."""
     try:
-        for key, _ in stream_json_object(path, LISTS):
+        for key, _ in stream_json_object(path, (*LISTS, *_OTHER_LISTS)):
             if key in LISTS:
                 return True
-            if key not in ("info", "licenses", "type"):
+            if key in _OTHER_LISTS:
                 return False
     except ValueError:
         return False
     return False
 
 
-def read_instance_file(path: str | os.PathLike[str], *, with_masks: bool = False) -> InstanceFile:
+def read_instance_file(
+    path: str | os.PathLike[str], *, with_masks: bool = False, unique_names: bool = True
+) -> InstanceFile:
     """Read an instance file; boxes are not checked for their values here.
 
     Args:
         path: the JSON file. A picture without `file_name` gets the last two parts of its `coco_url` (LVIS).
         with_masks: read `segmentation` (polygons or RLE of either kind) as compressed RLE.
+        unique_names: refuse two categories of one name, as a list of classes has each name once.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -129,7 +134,7 @@ def read_instance_file(path: str | os.PathLike[str], *, with_masks: bool = False
             images = _read_images(items, path)
             columns.know_images(images)
         elif key == "categories":
-            categories = read_categories(items, path)
+            categories = read_categories(items, path, unique_names=unique_names)
         elif key == "annotations":
             columns.read(items)
     for name, found in (("images", images), ("annotations", columns.is_read or None), ("categories", categories)):
@@ -160,7 +165,7 @@ def read_detections(path: str | os.PathLike[str], file: InstanceFile) -> tuple[I
         for number, item in enumerate(stream_json_list(path), start=1):
             score = item.get("score") if isinstance(item, Mapping) else None
             if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-                raise ValueError(f"{path}: detection {number} has no score that is a number: {_short(item)}")
+                raise ValueError(f"{path}: detection {number} has no score that is a number: {short_value(item)}")
             scores.append(score)
             yield {**item, "id": number}
 
@@ -171,22 +176,19 @@ def read_detections(path: str | os.PathLike[str], file: InstanceFile) -> tuple[I
 def _read_images(items: Iterator[Any], path: Path) -> ImageTable:
     ids, file_names, heights, widths = [], [], array("d"), array("d")
     for item in items:
-        if (
-            not isinstance(item, Mapping)
-            or isinstance(item.get("id"), bool)
-            or not isinstance(item.get("id"), int | str)
-        ):
-            raise ValueError(f"{path} has a picture without an id: {_short(item)}")
+        id = item.get("id") if isinstance(item, Mapping) else None
+        if not isinstance(id, str) and not is_whole_number(id):
+            raise ValueError(f"{path} has a picture without an id: {short_value(item)}")
         name = item.get("file_name") or "/".join(str(item.get("coco_url") or "").split("/")[-2:])
         if not name or not isinstance(name, str):
-            raise ValueError(f"{path} has no file_name of picture {item['id']}")
-        ids.append(item["id"])
+            raise ValueError(f"{path} has no file_name of picture {id}")
+        ids.append(id)
         file_names.append(name)
         for sides, key in ((heights, "height"), (widths, "width")):
             side = item.get(key)
-            if side is not None and not (isinstance(side, int | float) and side > 0):
-                raise ValueError(f"{path} has the {key} {side!r} of picture {item['id']}; expected pixels")
-            sides.append(float("nan") if side is None else side)
+            sides.append(
+                float("nan") if side is None else read_side(side, f"{path} has the {key} {{}} of picture {id}")
+            )
     if len(set(ids)) < len(ids):
         raise ValueError(f"{path} has two pictures with the id {_first_repeated(ids)}; ids are given once")
     if len({type(id) for id in ids}) > 1:
@@ -194,19 +196,47 @@ def _read_images(items: Iterator[Any], path: Path) -> ImageTable:
     return ImageTable(ids, file_names, np.array(heights), np.array(widths))
 
 
-def read_categories(items: Any, path: Path) -> tuple[list[int], list[str]]:
+def is_whole_number(value: Any) -> bool:
+    """Tell whole numbers that columns can hold from other values of JSON, booleans among them."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def read_side(value: Any, sentence: str) -> int:
+    """Give the height or width of a picture.
+
+    Args:
+        value: of the file.
+        sentence: beginning of the error, with `{}` for the value.
+
+    Raises:
+        ValueError: it is no positive whole number of pixels.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not is_whole_number(value) or not 0 < value <= MOST_PIXELS:
+        raise ValueError(f"{sentence.format(short_value(value))}; expected pixels, a positive whole number")
+    return value
+
+
+def read_categories(items: Any, path: Path, *, unique_names: bool = True) -> tuple[list[int], list[str]]:
     """Give ids and names of the list of categories in the file `path`, in its order.
 
     Raises:
-        ValueError: it is no such list, or an id or name stands there twice.
+        ValueError: it is no such list, or an id or, with `unique_names`, a name stands there twice.
     """
     if not isinstance(items, list) or not items:
-        raise ValueError(f"{path} needs a list of categories, each with id and name, got {_short(items)}")
-    wrong = [item for item in items if not isinstance(item, Mapping) or not {"id", "name"} <= set(item)]
+        raise ValueError(f"{path} needs a list of categories, each with id and name, got {short_value(items)}")
+    wrong = [
+        item
+        for item in items
+        if not isinstance(item, Mapping) or not is_whole_number(item.get("id")) or "name" not in item
+    ]
     if wrong:
-        raise ValueError(f"{path} has a category without id and name: {_short(wrong[0])}")
+        raise ValueError(
+            f"{path} has a category without id and name (a whole number, a text): {short_value(wrong[0])}"
+        )
     ids, names = [item["id"] for item in items], [str(item["name"]) for item in items]
-    for what, values in (("id", ids), ("name", names)):
+    for what, values in (("id", ids), *([("name", names)] if unique_names else [])):
         if len(set(values)) < len(values):
             raise ValueError(f"{path} has two categories with the {what} {_first_repeated(values)!r}; rename one")
     return ids, names
@@ -242,27 +272,23 @@ class _Columns:
 
     def _append(self, item: Any) -> None:
         id = item.get("id") if isinstance(item, Mapping) else None
-        if isinstance(id, bool) or not isinstance(id, int) or abs(id) >= 2**63:
-            raise ValueError(f"{self._path} has an {self._what} without a whole number as id: {_short(item)}")
+        if not is_whole_number(id):
+            raise ValueError(f"{self._path} has an {self._what} without a whole number as id: {short_value(item)}")
         name = f"{self._path}: {self._what} {id}"
         for key in ("image_id", "category_id", "bbox"):
             if item.get(key) is None:
                 raise ValueError(f"{name} has no {key}")
-        try:
-            x, y, width, height = map(float, item["bbox"])
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{name} has the bbox {_short(item['bbox'])}; expected four numbers x, y, width, height"
-            ) from error
-        area = item.get("area")
-        if area is not None and (isinstance(area, bool) or not isinstance(area, int | float)):
-            raise ValueError(f"{name} has the area {_short(area)}; expected square pixels")
+        box = read_box(item["bbox"], name)
+        crowd = item.get("iscrowd") or 0
+        if isinstance(crowd, bool | int) and crowd in (0, 1):
+            self._crowds.append(crowd)
+        else:
+            raise ValueError(f"{name} has the iscrowd {short_value(crowd)}; expected the number 0 or 1")
         self._ids.append(id)
         self._images.append(item["image_id"])
         self._categories.append(item["category_id"])
-        self._boxes.extend((x, y, width, height))
-        self._areas.append(width * height if area is None else area)
-        self._crowds.append(bool(item.get("iscrowd", 0)))
+        self._boxes.extend(box)
+        self._areas.append(read_area(item.get("area"), box, name))
 
     def finish(self, images: ImageTable, category_ids: list[int], category_names: list[str]) -> InstanceFile:
         ids = np.array(self._ids, dtype=np.int64)
@@ -348,11 +374,9 @@ class _References:
         self.numbers = array("q")
 
     def append(self, id: Any) -> None:
-        try:
-            number = self.distinct.setdefault(id, len(self.ids))
-        except TypeError:
-            # What cannot be a key is an id of nothing.
-            number = self.distinct.setdefault(str(id), len(self.ids))
+        # What is neither is an id of nothing; true would count as 1.
+        id = id if isinstance(id, str) or is_whole_number(id) else repr(id)
+        number = self.distinct.setdefault(id, len(self.ids))
         if number == len(self.ids):
             self.ids.append(id)
         self.numbers.append(number)
@@ -374,8 +398,3 @@ class _Names(Sequence):
 def _first_repeated(values: Sequence[Any]) -> Any:
     seen: set[Any] = set()
     return next(value for value in values if value in seen or seen.add(value))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,6 +1,7 @@
 """Data sets for mask labelling, one row a picture, built column by column from instance files."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...processing.picture_reading import picture_header
 from ..content_checks import name_some
 from ..contracts import features_for
 from .coco_instances import InstanceFile
@@ -71,18 +73,26 @@ def build_mask_dataset(
 
 
 def find_picture_folder(folders: Sequence[Path], names: Sequence[str]) -> Callable[[str], Path]:
-    """Find where pictures lie, from the first few of them.
+    r"""Find where pictures lie, from the first few of them.
 
     Args:
         folders: where they may lie; the first counts when none is found, so that missing pictures are reported in it.
-        names: their names in an instance file, perhaps with folders that are not on the disk.
+        names: their names in an instance file, perhaps with folders that are not on this disk and the separators of
+            Windows: of `C:\shop\images\a.png` the last parts count that are found in one of the folders.
 
     Returns:
         Gives the file of a picture by its name.
+
+    Raises:
+        ValueError: the parts of two names that are on the disk name one file.
     """
-    for kept in (None, 2, 1):
+    tried = names[:_TRIED_NAMES]
+    depth = max((len(_parts_of(name)) for name in tried), default=0)
+    for kept in (None, *range(depth, 0, -1)):
         for folder in folders:
-            if any(_path_in(folder, name, kept).is_file() for name in names[:_TRIED_NAMES]):
+            if any(_path_in(folder, name, kept).is_file() for name in tried):
+                if kept is not None:
+                    _refuse_shared_files(folder, names, kept)
                 return lambda name, folder=folder, kept=kept: _path_in(folder, name, kept)
     return lambda name: folders[0] / name
 
@@ -124,17 +134,14 @@ def with_picture_sizes(file: InstanceFile, paths: Sequence[str]) -> InstanceFile
     Raises:
         ValueError: one cannot be read; names it and an annotation of it.
     """
-    from PIL import Image
-
     unknown = np.flatnonzero(np.isnan(file.images.heights) | np.isnan(file.images.widths))
     if not len(unknown):
         return file
     heights, widths = file.images.heights.copy(), file.images.widths.copy()
     for row in unknown:
         try:
-            with Image.open(paths[row]) as picture:
-                widths[row], heights[row] = picture.size
-        except OSError as error:
+            heights[row], widths[row], _ = picture_header(paths[row])
+        except (OSError, ValueError) as error:
             annotations = file.ids[file.image_rows == row].tolist()
             whose = f" of annotation {name_some(annotations, 3)}" if annotations else ""
             raise ValueError(f"{file.path}: the picture{whose} cannot be read: {paths[row]}") from error
@@ -171,7 +178,23 @@ def _objects(file: InstanceFile, fields: Mapping[str, Any], type_: "pa.DataType"
 
 def _path_in(folder: Path, name: str, kept: int | None) -> Path:
     """Put a name, or the last `kept` parts of it, into a folder."""
-    return folder / (name if kept is None else "/".join(name.split("/")[-kept:]))
+    return folder / name if kept is None else folder.joinpath(*_parts_of(name)[-kept:])
+
+
+def _parts_of(name: str) -> list[str]:
+    """Give the folders and the file of a path of any system, without what leads out of a folder."""
+    return [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..") and not part.endswith(":")]
+
+
+def _refuse_shared_files(folder: Path, names: Sequence[str], kept: int) -> None:
+    taken: dict[Path, str] = {}
+    for name in names:
+        path = _path_in(folder, name, kept)
+        if taken.setdefault(path, name) != name:
+            raise ValueError(
+                f"the pictures {taken[path]!r} and {name!r} would both be {path}; keep them in folders named as "
+                "in the annotation file"
+            )
 
 
 def _names_in(folder: str) -> set[str]:

@@ -1,8 +1,9 @@
-"""Which boxes of objects cannot be right: the rules, told apart, for files, data sets and the labelling command.
+"""Boxes of objects: read from JSON, and which of them cannot be right, for files, data sets and the labelling command.
 
 Boxes are x, y, width, height in pixels, as COCO has them.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,41 @@ BOX_RULES = {
     ),
     "outside": ("lies outside its picture of {width:g} x {height:g}", "correct or remove it"),
 }
+
+
+def read_box(value: Any, name: str) -> tuple[float, float, float, float]:
+    """Give the four numbers of a box in a JSON file; whether they can be right is left to `find_box_faults`.
+
+    Raises:
+        ValueError: it is no list of four numbers; text and booleans are none.
+    """
+    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+        raise ValueError(f"{name} has the bbox {short_value(value)}; expected four numbers x, y, width, height")
+    return tuple(map(float, value))
+
+
+def read_area(value: Any, box: Sequence[float], name: str) -> float:
+    """Give the area of an object in a JSON file, that of its box where there is none.
+
+    Raises:
+        ValueError: it is no number of 0 or more.
+    """
+    if value is None:
+        return box[2] * box[3]
+    if not _is_number(value) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} has the area {short_value(value)}; expected square pixels, 0 or more")
+    return float(value)
+
+
+def short_value(value: Any) -> str:
+    """Write a value of a file for a message, cut after 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _is_number(value: Any) -> bool:
+    # Integers beyond the range of float are no coordinates.
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 2**63
 
 
 def find_box_faults(

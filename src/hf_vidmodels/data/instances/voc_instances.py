@@ -76,7 +76,8 @@ def _read_masks(path: Path, boxes: np.ndarray) -> tuple[list[Rle | None], tuple[
     try:
         with Image.open(path) as picture:
             numbers = np.array(picture)
-    except OSError as error:
+    except Exception as error:
+        # Pillow's decoders raise whatever their parsing runs into.
         raise ValueError(f"{path} cannot be read as a picture of masks") from error
     if numbers.ndim != 2:
         raise ValueError(f"{path} must have one channel, the number of the object, got shape {numbers.shape}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...processing.frame_sources import PICTURE_SUFFIXES
+from ...processing.picture_reading import PICTURE_SUFFIXES
 from ..content_checks import name_some
 from ..contracts import infer_task, unread_columns
 from ..features.feature_folders import VIDEO_SUFFIXES
