@@ -14,7 +14,7 @@ def test_a_written_object_is_read_back(tmp_path):
     [
         (None, FileNotFoundError, "is missing"),
         (b"{", ValueError, "is not valid JSON .*line 1"),
-        (b'{"a": "\xff"}', ValueError, "is not valid JSON .*utf-8"),
+        (b'{"a": "\xff"}', ValueError, "is not UTF-8 text .*0xff.*save it as UTF-8"),
         (b"[]", ValueError, "must hold a JSON object, got list"),
     ],
 )

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from .text_files import read_json
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
@@ -60,15 +62,15 @@ def read_json_object(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is not JSON, or JSON of another kind.
+        ValueError: when it is not JSON (`text_files.read_json`), or JSON of another kind.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; it should hold {what}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); it should hold {what}") from error
+        raise ValueError(f"{error}; it should hold {what}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}; it should hold {what}")
     return content

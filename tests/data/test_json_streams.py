@@ -77,3 +77,32 @@ def test_a_list_may_be_the_whole_file(tmp_path):
         list(stream_json_list(path))
     with pytest.raises(FileNotFoundError, match="there is no file"):
         list(stream_json_list(tmp_path / "other.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"items": [1]} {"items": [2]}', "something follows the end"),
+        ('{"a": 1, "items": [1], "a": 2}', "has the member 'a' twice"),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ('{"a": ' + "9" * 10_000 + "}", "limit"),
+    ],
+)
+def test_what_json_readers_disagree_about_is_refused(tmp_path, text, complaint):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"a\.json is not valid JSON at character .*{complaint}"):
+        streamed(tmp_path / "a.json", ("items",))
+
+
+def test_text_after_a_list_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[1, 2] 3")
+    with pytest.raises(ValueError, match="something follows the end"):
+        list(stream_json_list(tmp_path / "a.json"))
+
+
+def test_a_stream_is_read_in_the_encoding_that_its_first_bytes_name(tmp_path):
+    (tmp_path / "a.json").write_text('{"items": ["grün"]}', encoding="utf-16")
+    assert streamed(tmp_path / "a.json", ("items",)) == {"items": ["grün"]}
+    (tmp_path / "a.json").write_text('{"items": ["grün"]}', encoding="cp1252")
+    with pytest.raises(ValueError, match=r"a\.json is not UTF-8 text .*save it as UTF-8"):
+        streamed(tmp_path / "a.json", ("items",))

@@ -3,8 +3,11 @@
 import json
 import os
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from ..text_files import encoding_error, encoding_of
 
 _CHUNK = 2**20
 _AFTER_VALUES = tuple(",]}: \t\r\n")
@@ -15,7 +18,7 @@ def stream_json_object(path: str | os.PathLike[str], streamed: Collection[str]) 
     """Give the members of the JSON object in a file, in its order.
 
     Args:
-        path: the file, UTF-8.
+        path: the file, in UTF-8 or another encoding that its first bytes name.
         streamed: members whose value is a long list; for these an iterator over its items is given, which ends when
             the next member is asked for.
 
@@ -24,20 +27,19 @@ def stream_json_object(path: str | os.PathLike[str], streamed: Collection[str]) 
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no JSON object, or something else than a list under a key of `streamed`; says where.
+        ValueError: it holds no JSON object, or something else than a list under a key of `streamed`, or something
+            after the object; says where.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    with path.open(encoding="utf-8-sig") as file:
-        text = _Text(file, path)
+    with _open(path) as text:
         text.take("{", "a JSON object")
-        if text.next_character() == "}":
-            return
-        while True:
+        names: set[str] = set()
+        while names or text.next_character() != "}":
             key = text.value()
             if not isinstance(key, str):
                 raise text.error(f"expected the name of a member, got {key!r}")
+            if key in names:
+                raise text.error(f"it has the member {key!r} twice; keep one")
+            names.add(key)
             text.take(":", f"a colon after {key!r}")
             if key in streamed:
                 items = _stream_list(text, repr(key))
@@ -47,8 +49,10 @@ def stream_json_object(path: str | os.PathLike[str], streamed: Collection[str]) 
             else:
                 yield key, text.value()
             if text.next_character() == "}":
-                return
+                break
             text.take(",", f"a comma after the member {key!r}")
+        text.take("}", "the end of the object")
+        text.require_end()
 
 
 def stream_json_list(path: str | os.PathLike[str]) -> Iterator[Any]:
@@ -56,13 +60,20 @@ def stream_json_list(path: str | os.PathLike[str]) -> Iterator[Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no JSON list; says where.
+        ValueError: it holds no JSON list, or something after it; says where.
     """
+    with _open(path) as text:
+        yield from _stream_list(text, "the file")
+        text.require_end()
+
+
+@contextmanager
+def _open(path: str | os.PathLike[str]) -> "Iterator[_Text]":
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    with path.open(encoding="utf-8-sig") as file:
-        yield from _stream_list(_Text(file, path), "the file")
+    with path.open(encoding=encoding_of(path)) as file:
+        yield _Text(file, path)
 
 
 def _stream_list(text: "_Text", where: str) -> Iterator[Any]:
@@ -107,6 +118,11 @@ class _Text:
             raise self.error(f"expected {what}, got {found!r}" if found else f"it ends where {what} is expected")
         self._place += 1
 
+    def require_end(self) -> None:
+        """Refuse what follows the value that the file holds."""
+        if self.next_character():
+            raise self.error("something follows the end of the value; a file holds one")
+
     def value(self) -> Any:
         """Read the value that begins at the next character."""
         self.next_character()
@@ -116,6 +132,10 @@ class _Text:
             except json.JSONDecodeError as error:
                 if self._is_whole:
                     raise self.error(error.msg) from error
+            except RecursionError as error:
+                raise self.error("a value is nested too deeply") from error
+            except ValueError as error:
+                raise self.error(str(error)) from error
             else:
                 # A number that the buffer cuts reads as a shorter one: `1.` of `1.5` as 1, with the point left over.
                 if self._is_whole or self._buffer[end : end + 1] in _AFTER_VALUES:
@@ -130,5 +150,8 @@ class _Text:
         """Read on, at least as much again as is unread, so that long values take few attempts."""
         rest = self._buffer[self._place :]
         self._dropped += self._place
-        more = self._file.read(max(_CHUNK, len(rest)))
+        try:
+            more = self._file.read(max(_CHUNK, len(rest)))
+        except UnicodeDecodeError as error:
+            raise encoding_error(self._path, error) from error
         self._buffer, self._place, self._is_whole = rest + more, 0, not more
