@@ -28,7 +28,7 @@ def test_the_help_lists_every_command(capsys):
         program.main(["--help"])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
-    commands = "train evaluate predict label extract check convert push card env".split()
+    commands = ["train", "evaluate", "predict", "label", "extract", "check", "convert", "push", "card", "env"]
     assert commands == list(program.COMMANDS)
     assert all(f"\n  {name} " in printed for name in commands)
 
@@ -58,13 +58,11 @@ def test_the_report_names_versions_and_decoders_but_nobody(capsys, monkeypatch):
 
 
 def test_options_of_the_launcher_are_told_from_those_of_the_command():
-    words = (
-        "--recipe r --num_processes 2 --mixed_precision bf16 --output_dir o --config_file cpu_two_processes".split()
-    )
-    options, rest = split_off_launcher_options(words)
-    assert options == {"num_processes": "2", "config_file": "cpu_two_processes"}
-    assert rest == "--recipe r --mixed_precision bf16 --output_dir o".split()
-    assert split_off_launcher_options(rest) == ({}, rest)
+    own = ["--recipe", "r", "--mixed_precision", "bf16", "--output_dir", "o"]
+    words = [*own[:2], "--num_processes", "2", *own[2:], "--config_file", "cpu_two_processes"]
+    options = {"num_processes": "2", "config_file": "cpu_two_processes"}
+    assert split_off_launcher_options(words) == (options, own)
+    assert split_off_launcher_options(own) == ({}, own)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def help_text() -> str:
         "Published video and vision methods as Hugging Face models.\n\n"
         f"{commands}\n\n"
         f"{PROGRAM} COMMAND --help explains the options of a command; {PROGRAM} --version prints the version.\n\n"
-        f"{', '.join(shared[:-1])} and {shared[-1]} also run in several processes, by options of Accelerate's launcher:\n"
+        f"{', '.join(shared[:-1])} and {shared[-1]} also run in several processes, by options of Accelerate's "
+        f"launcher:\n"
         f"{describe_launcher_options()}"
     )
 

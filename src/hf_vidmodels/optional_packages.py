@@ -1,4 +1,4 @@
-"""Packages that only some work needs: the extra that installs each, and the one door through which they are imported."""
+"""Packages that only some work needs: the extra that installs each, and the one door by which they are imported."""
 
 from importlib import import_module
 from types import ModuleType
@@ -36,7 +36,7 @@ def require(module: str, work: str) -> ModuleType:
     """
     package = module.partition(".")[0]
     try:
-        return import_module(module)
+        import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
@@ -45,3 +45,4 @@ def require(module: str, work: str) -> ModuleType:
             f"{work} needs the package {name}, which is not installed: pip install 'hf_vidmodels[{extra}]'",
             name=package,
         ) from error
+    return import_module(module)

@@ -19,12 +19,14 @@ from ..data.contracts import TASKS, describe_task, find_column_problems, find_pr
 from ..data.corpora import Corpus, read_corpus
 from ..data.corpus_table import corpus_table
 from ..data.features.feature_checks import find_feature_problems
-from ..visualization.timelines import save_figure
+from ..optional_packages import require
+from ..visualization.figures import save_figure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, check and report."""
     arguments = parse_arguments(argv)
+    require("matplotlib", "drawing annotations")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         corpus = read_corpus(

@@ -30,8 +30,9 @@ from ..atomic_io import write_json
 from ..evaluation.evaluate_masks import score_masks
 from ..evaluation.evaluate_segments import score_segments
 from ..evaluation.evaluate_video_classes import score_video_classes
+from ..optional_packages import require
 from ..training.run_files import format_tables, results_record
-from ..visualization.timelines import save_figure
+from ..visualization.figures import save_figure
 from .model_tasks import refuse_options_of_other_tasks, runnable_task
 
 # What scores a model, by its task: (model, command line) -> Evaluation.
@@ -53,6 +54,7 @@ TASKS_OF_OPTION = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, run the model over the split and report."""
     arguments = parse_arguments(argv)
+    require("matplotlib", "drawing what an evaluation found")
     logging.disable_progress_bar()
     task = runnable_task(arguments.model, TASKS)
     refuse_options_of_other_tasks(arguments, task, TASKS_OF_OPTION)

@@ -14,9 +14,10 @@ from ..atomic_io import write_json
 from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..data.video_writing import write_video
 from ..modeling.modeling_stts import kept_regions
+from ..optional_packages import require
 from ..processing.base_video_processing import VideoViewsProcessor
+from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
-from ..visualization.timelines import save_figure
 from .text_tables import one_line, print_table, report_failures
 
 DEFAULT_TOP_K = 5
@@ -48,6 +49,7 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path]) 
     Raises:
         ValueError: when the checkpoint cannot take videos, or at the end when some could not be read.
     """
+    require("matplotlib", "drawing predictions")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = AutoModelForVideoClassification.from_pretrained(arguments.model).to(device).eval()
     processor = AutoVideoProcessor.from_pretrained(arguments.model)
