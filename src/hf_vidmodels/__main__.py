@@ -74,8 +74,8 @@ def run_command(name: str, words: Sequence[str]) -> None:
         if options and not {"-h", "--help"} & set(words):
             launch(name, options, words)
             return
-    # Usage lines name the program by it.
-    sys.argv = [f"{PROGRAM} {name}", *words]
+    # The record of a run says by it how it was started.
+    sys.argv = [PROGRAM, name, *words]
     import_module(f"hf_vidmodels.commands.{command.module}").main(words)
 
 

@@ -3,9 +3,9 @@
 Prints a table of its splits and everything that is wrong with it, and writes one picture a split. Warnings can be
 lived with; with any error the exit status is 2.
 
-    python scripts/check_dataset.py --corpus embedded/untrimmed
-    python scripts/check_dataset.py --corpus thumos14 --data_dir data/thumos14 --feature_size 2048
-    python scripts/check_dataset.py --corpus my_folder --task video-classification --output_dir runs/check
+    hf-vidmodels check --corpus embedded/untrimmed
+    hf-vidmodels check --corpus thumos14 --data_dir data/thumos14 --feature_size 2048
+    hf-vidmodels check --corpus my_folder --task video-classification --output_dir runs/check
 """
 
 import argparse
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..command_line import command_parser
 from ..data.annotation_sheet import draw_annotations
 from ..data.content_checks import Problem
 from ..data.contracts import TASKS, describe_task, find_column_problems, find_problems
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("check", __doc__)
     parser.add_argument(
         "--corpus",
         required=True,

@@ -5,13 +5,13 @@
 Nothing in it names you: no folders, no host, no user, no tokens. Copy it into the report.
 """
 
-import argparse
 import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..__about__ import __version__
+from ..command_line import command_parser
 from ..optional_packages import DISTRIBUTIONS, EXTRAS
 
 REQUIRED = (
@@ -41,7 +41,7 @@ VARIABLES = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and print."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    command_parser("env", __doc__).parse_args(argv)
     facts = {
         "hf_vidmodels": __version__,
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",

@@ -1,4 +1,4 @@
-"""`predict.py` for attention localisation: a sheet of heat maps and boxes, and attention.json."""
+"""`hf-vidmodels predict` for attention localisation: a sheet of heat maps and boxes, and attention.json."""
 
 import argparse
 import difflib

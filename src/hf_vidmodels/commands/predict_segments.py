@@ -1,4 +1,4 @@
-"""`predict.py` for temporal action localisation: predictions.json, a timeline and a page for every video."""
+"""`hf-vidmodels predict` for temporal action localisation: predictions.json, a timeline and a page for every video."""
 
 import argparse
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`predict.py` for video classification: the best classes of every video, and what the network looked at."""
+"""`hf-vidmodels predict` for video classification: the best classes of every video, and what the network looked at."""
 
 import argparse
 from collections.abc import Mapping

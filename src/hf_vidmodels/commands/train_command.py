@@ -1,4 +1,4 @@
-"""Train a method by its recipe; see `python scripts/train.py --help`."""
+"""Train a method by its recipe; see `hf-vidmodels train --help`."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Masks made from boxes, measured against the true ones and drawn: for training runs and `scripts/evaluate.py`."""
+"""Masks made from boxes, measured against the true ones and drawn: for training runs and `hf-vidmodels evaluate`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

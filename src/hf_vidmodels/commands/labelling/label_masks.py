@@ -1,4 +1,4 @@
-"""`label_masks.py`: the boxes of a COCO file and their pictures to the same file with masks.
+"""`hf-vidmodels label`: the boxes of a COCO file and their pictures to the same file with masks.
 
 Portions of the plan are shared among processes. Pictures are read and crops cut by data-loading workers, each picture
 once; what the network finds goes to the journal, and from there to the output when all is done.
