@@ -21,7 +21,7 @@ from hf_vidmodels.command_line import run
 from hf_vidmodels.configuration.configuration_l2_caf import OBJECTIVES
 from hf_vidmodels.pipelines.attention_localization import AttentionLocalizationPipeline
 from hf_vidmodels.visualization.contact_sheet import draw_contact_sheet
-from hf_vidmodels.visualization.timelines import save_figure
+from hf_vidmodels.visualization.figures import save_figure
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 NUM_TENSORS = 296

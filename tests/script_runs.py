@@ -12,11 +12,13 @@ from unittest.mock import patch
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from hf_vidmodels.commands.launching.launcher import included_files
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
 TWO_PROCESSES = [
     *(sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"),
-    *("--config_file", str(SCRIPTS / "accelerate" / "cpu_two_processes.yaml")),
+    *("--config_file", str(included_files()["cpu_two_processes"])),
 ]
 LAUNCHER_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 

@@ -1,5 +1,6 @@
-"""What all scripts share: errors as one sentence, and a help text that keeps its line breaks."""
+"""What all commands share: errors as one sentence, and a help text that keeps its line breaks."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -7,6 +8,18 @@ from collections.abc import Callable
 from huggingface_hub.errors import StrictDataclassError
 
 USAGE_ERROR_STATUS = 2
+
+
+def command_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Make the parser of `hf-vidmodels NAME`.
+
+    Args:
+        name: of the command.
+        description: shown by --help with its line breaks.
+    """
+    return argparse.ArgumentParser(
+        prog=f"hf-vidmodels {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def run(main: Callable[[], None]) -> None:

@@ -65,7 +65,7 @@ def test_a_failing_upload_ends_with_status_2_and_one_sentence(shared_run):
     assert failed.returncode == 2
     errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert f"run scripts/push_to_hub.py --folder {folder} --repo_id {REPO_ID} again later" in errors[0]
+    assert f"run hf-vidmodels push --folder {folder} --repo_id {REPO_ID} again later" in errors[0]
     assert "Traceback" not in failed.stderr
     assert "failed 2 times, the Hub answered with status 503" in errors[0]
 

@@ -192,7 +192,7 @@ def test_lasting_failures_end_with_one_sentence_that_says_what_to_do(run_folder,
         push_folder(run_folder, REPO_ID, max_retries=2)
     sentence = str(caught.value)
     assert f"failed 3 times, the {'connection' if status is None else 'Hub answered with status 503'}" in sentence
-    assert "nothing is lost, run scripts/push_to_hub.py --folder" in sentence
+    assert "nothing is lost, run hf-vidmodels push --folder" in sentence
     assert "\n" not in sentence and TOKEN not in sentence and "http" not in sentence
     hub.failures.clear()
     push_folder(run_folder, REPO_ID)

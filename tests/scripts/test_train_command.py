@@ -15,11 +15,13 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
+from hf_vidmodels.commands.launching.launcher import included_files
+
 ROOT = Path(__file__).parents[2]
 TOY_FOLDER = ROOT / "tests" / "training"
 TRAIN = str(ROOT / "scripts" / "train.py")
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
-TWO_PROCESSES = [*LAUNCH, "--config_file", str(ROOT / "scripts" / "accelerate" / "cpu_two_processes.yaml")]
+TWO_PROCESSES = [*LAUNCH, "--config_file", str(included_files()["cpu_two_processes"])]
 LAUNCHER_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hf_vidmodels.visualization.timelines import draw_timeline, draw_timelines, save_figure
+from hf_vidmodels.visualization.figures import save_figure
+from hf_vidmodels.visualization.timelines import draw_timeline, draw_timelines
 
 NAMES = ["run", "jump", "throw", "swim", "dive", "ride", "box", "row"]
 PREDICTION = {

@@ -1,1 +1,1 @@
-"""What the scripts do, one module for each command and task; `scripts/` only reads the command line."""
+"""What the commands do, one module for each command and task; `hf-vidmodels` and `scripts/` are doors to them."""

@@ -3,24 +3,24 @@
 For each run this writes model_cards/NAME.md and its pictures to model_cards/NAME/figures/. All numbers come from the
 run's files. NAME is the folder's name unless it is given.
 
-    python scripts/render_model_cards.py runs/asm-loc-digits
-    python scripts/render_model_cards.py asm-loc-digits=runs/a asm-loc-thumos=runs/b --output_dir model_cards
+    hf-vidmodels card runs/asm-loc-digits
+    hf-vidmodels card asm-loc-digits=runs/a asm-loc-thumos=runs/b --output_dir model_cards
 """
 
-import argparse
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_io import atomic_write
+from ..command_line import command_parser
 from ..hub.cards import render_card
 from ..output_files import refuse_inputs_as_outputs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and render."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("card", __doc__)
     parser.add_argument("runs", nargs="+", metavar="[NAME=]FOLDER", help="folder of a finished run, optionally named")
     parser.add_argument("--output_dir", default="model_cards", help="where cards go (default: %(default)s)")
     arguments = parser.parse_args(argv)

@@ -3,9 +3,9 @@
 Prints a table of its splits and everything that is wrong with it, and writes one picture a split. Warnings can be
 lived with; with any error the exit status is 2.
 
-    python scripts/check_dataset.py --corpus embedded/untrimmed
-    python scripts/check_dataset.py --corpus thumos14 --data_dir data/thumos14 --feature_size 2048
-    python scripts/check_dataset.py --corpus my_folder --task video-classification --output_dir runs/check
+    hf-vidmodels check --corpus embedded/untrimmed
+    hf-vidmodels check --corpus thumos14 --data_dir data/thumos14 --feature_size 2048
+    hf-vidmodels check --corpus my_folder --task video-classification --output_dir runs/check
 """
 
 import argparse
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..command_line import command_parser
 from ..data.annotation_sheet import draw_annotations
 from ..data.content_checks import Problem
 from ..data.contracts import TASKS, describe_task, find_column_problems, find_problems
@@ -20,14 +21,16 @@ from ..data.corpora import Corpus, read_corpus
 from ..data.corpus_table import corpus_table
 from ..data.features.feature_checks import find_feature_problems
 from ..data.picture_checks import find_picture_problems
+from ..optional_packages import require
 from ..output_files import output_file, refuse_inputs_as_outputs
-from ..visualization.timelines import save_figure
+from ..visualization.figures import save_figure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, check and report."""
     arguments = parse_arguments(argv)
     refuse_inputs_as_outputs([arguments.output_dir], [arguments.corpus, arguments.data_dir, arguments.media_dir])
+    require("matplotlib", "drawing annotations")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         corpus = read_corpus(
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("check", __doc__)
     parser.add_argument(
         "--corpus",
         required=True,

@@ -1,7 +1,7 @@
 """Convert a checkpoint of a method's official code into a folder that `AutoModel.from_pretrained` opens.
 
 Example (ASM-Loc; the checkpoint is the released folder, or its files in order, base network first):
-    python scripts/convert_checkpoint.py --method asm_loc --checkpoint ASM-Loc/ckpt/THUMOS \
+    hf-vidmodels convert --method asm_loc --checkpoint ASM-Loc/ckpt/THUMOS \
         --official_config options.json --output_dir asm-loc-thumos
 
 options.json holds the official options by their own names, at least what decides the network's shape:
@@ -14,12 +14,13 @@ from pathlib import Path
 
 from ..atomic_io import atomic_directory, read_json_object
 from ..auto import method_of
+from ..command_line import command_parser
 from ..conversion.convert_checkpoint import CONVERTERS, convert_official_checkpoint
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("convert", __doc__)
     parser.add_argument("--method", required=True, choices=sorted(CONVERTERS), help="the method's name")
     parser.add_argument(
         "--checkpoint", required=True, nargs="+", help="file (.pth, .safetensors), folder, or the files of a cascade"

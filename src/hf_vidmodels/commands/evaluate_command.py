@@ -2,20 +2,20 @@
 
 Prints the table and writes metrics.json, predictions.json and pictures. For temporal action localisation these are the
 mAP of every step, the segments (ActivityNet results form) and a sheet of timelines:
-    python scripts/evaluate.py --model runs/asm_loc --corpus embedded/untrimmed --split test --output_dir evaluation
-    python scripts/evaluate.py --model org/asm-loc-thumos --corpus thumos14 --data_dir thumos --split test \
+    hf-vidmodels evaluate --model runs/asm_loc --corpus embedded/untrimmed --split test --output_dir evaluation
+    hf-vidmodels evaluate --model org/asm-loc-thumos --corpus thumos14 --data_dir thumos --split test \
         --output_dir evaluation
 
 A corpus of videos without features is scored too when the checkpoint carries its feature extractor.
 
 For video classification: accuracies over all views of each video, hard and soft selection, GFLOPs and clips a second,
 and film strips of what a selecting network kept:
-    python scripts/evaluate.py --model runs/stts --corpus embedded/clips --output_dir evaluation
-    python scripts/evaluate.py --model org/stts-mvit --corpus kinetics400 --data_dir kinetics --split val \
+    hf-vidmodels evaluate --model runs/stts --corpus embedded/clips --output_dir evaluation
+    hf-vidmodels evaluate --model org/stts-mvit --corpus kinetics400 --data_dir kinetics --split val \
         --num_views 10 --output_dir evaluation
 
 For mask labelling: the mean IoU and COCO's AP of masks made from the true boxes:
-    python scripts/evaluate.py --model runs/mal --corpus embedded/boxes --output_dir evaluation
+    hf-vidmodels evaluate --model runs/mal --corpus embedded/boxes --output_dir evaluation
 """
 
 import argparse
@@ -26,12 +26,14 @@ import torch
 from transformers.utils import logging
 
 from ..atomic_io import write_json
+from ..command_line import command_parser
 from ..evaluation.evaluate_masks import score_masks
 from ..evaluation.evaluate_segments import score_segments
 from ..evaluation.evaluate_video_classes import score_video_classes
+from ..optional_packages import require
 from ..output_files import refuse_inputs_as_outputs
 from ..training.run_files import format_tables, results_record
-from ..visualization.timelines import save_figure
+from ..visualization.figures import save_figure
 from .model_tasks import refuse_options_of_other_tasks, runnable_task
 from .opened_models import open_model
 
@@ -56,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     inputs = [arguments.model, arguments.corpus, arguments.data_dir, arguments.media_dir]
     refuse_inputs_as_outputs([arguments.output_dir], inputs)
+    require("matplotlib", "drawing what an evaluation found")
     logging.disable_progress_bar()
     task = runnable_task(arguments.model, TASKS)
     refuse_options_of_other_tasks(arguments, task, TASKS_OF_OPTION)
@@ -73,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("evaluate", __doc__)
     parser.add_argument("--model", required=True, help="folder of a finished run, or Hub id")
-    parser.add_argument("--corpus", required=True, help="as dataset_name of scripts/train.py")
+    parser.add_argument("--corpus", required=True, help="as dataset_name of hf-vidmodels train")
     parser.add_argument("--data_dir", help="folder of the corpus's files, for published corpora")
     parser.add_argument("--media_dir", help="folder of the videos of a published list, where that is not data_dir")
     parser.add_argument(

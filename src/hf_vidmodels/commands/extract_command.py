@@ -4,20 +4,20 @@ Every video becomes OUTPUT_DIR/<video>.npy, float32 rows of one snippet each (16
 OUTPUT_DIR/features.json says how they were made. Stopped, it goes on where it was when called again.
 
 With a pretrained video model, from the Hub or a folder (its preprocessor_config.json gives size, mean and std):
-    python scripts/extract_features.py --videos clips --output_dir features \\
+    hf-vidmodels extract --videos clips --output_dir features \\
         --model MCG-NJU/videomae-base-finetuned-kinetics
 
 RGB and optical flow, a model each, two processes (flow is shown as pictures of horizontal, vertical and total motion):
-    python scripts/extract_features.py --videos clips --output_dir features --streams rgb flow \\
+    hf-vidmodels extract --videos clips --output_dir features --streams rgb flow \\
         --model ./rgb_model ./flow_model --flow_bound 20 --num_processes 2
 
 With a torchvision model and weights that lie here:
-    python scripts/extract_features.py --videos clips --output_dir features \\
+    hf-vidmodels extract --videos clips --output_dir features \\
         --model torchvision:r3d_18 --weights r3d_18.safetensors
 
 The same features as a checkpoint was trained with, or as a settings file says:
-    python scripts/extract_features.py --videos clips --output_dir features --checkpoint runs/asm_loc
-    python scripts/extract_features.py --videos clips --output_dir features --settings other_features/features.json
+    hf-vidmodels extract --videos clips --output_dir features --checkpoint runs/asm_loc
+    hf-vidmodels extract --videos clips --output_dir features --settings other_features/features.json
 
 A snippet at the end of a video with less than half its frames is dropped, a fuller one is filled up with the last
 frame. Folders of numbered pictures count as videos whose frames were taken at --frames_per_second.
@@ -33,6 +33,7 @@ import torch
 from transformers.utils import logging
 
 from ..atomic_io import read_json_object
+from ..command_line import command_parser
 from ..data.features.feature_extraction import (
     STREAMS,
     ExtractionReport,
@@ -73,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("extract", __doc__)
     videos = parser.add_argument_group("videos").add_mutually_exclusive_group(required=True)
     videos.add_argument("--videos", type=Path, help="folder of video files, sub-folders included")
-    videos.add_argument("--corpus", help="corpus with videos, by name or path (see scripts/check_dataset.py)")
+    videos.add_argument("--corpus", help="corpus with videos, by name or path (see hf-vidmodels check)")
     parser.add_argument("--data_dir", help="folder of the corpus, where it needs one")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the feature files")
 

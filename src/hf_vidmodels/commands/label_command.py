@@ -1,7 +1,7 @@
 """Make instance masks from boxes: a COCO annotation file and a folder of pictures in, the same file with masks out.
 
-    python scripts/label_masks.py --model runs/mal --annotations boxes.json --images pictures --output masks.json
-    accelerate launch --num_processes 8 scripts/label_masks.py --model org/mal-vit-mae-base --dtype bfloat16 \\
+    hf-vidmodels label --model runs/mal --annotations boxes.json --images pictures --output masks.json
+    hf-vidmodels label --num_processes 8 --model org/mal-vit-mae-base --dtype bfloat16 \\
         --annotations annotations/instances_train2017.json --images train2017 --output masks_train2017.json
 
 Any segmenter that reads COCO files trains on the output: every annotation keeps its fields and gets `segmentation`
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from ..command_line import command_parser
 from ..configuration.configuration_mal import NETWORKS
 from .labelling.label_masks import label_masks
 from .labelling.labelled_file import AREA_CHOICES, DROPPED_CHOICES
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("label", __doc__)
     parser.add_argument("--model", required=True, help="folder of a finished run, or Hub id")
     parser.add_argument("--annotations", required=True, type=Path, help="COCO instance file; only boxes are read")
     parser.add_argument("--images", required=True, type=Path, help="folder of its pictures")

@@ -1,4 +1,4 @@
-"""`predict.py` for attention localisation: a sheet of heat maps and boxes, and attention.json."""
+"""`hf-vidmodels predict` for attention localisation: a sheet of heat maps and boxes, and attention.json."""
 
 import argparse
 import difflib
@@ -13,11 +13,12 @@ from transformers import AutoImageProcessor, PreTrainedConfig
 from ..atomic_io import write_json
 from ..configuration.configuration_l2_caf import L2CafConfig
 from ..modeling.modeling_l2_caf import L2CafForObjectLocalization
+from ..optional_packages import require
 from ..pipelines.attention_localization import AttentionLocalizationPipeline
 from ..processing.picture_reading import read_picture
 from ..processing.processing_l2_caf import L2CafImageProcessor
 from ..visualization.contact_sheet import draw_contact_sheet
-from ..visualization.timelines import save_figure
+from ..visualization.figures import save_figure
 from .model_tasks import read_config
 from .opened_models import open_model
 from .text_tables import one_line, print_table, report_failures
@@ -32,6 +33,7 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path])
     Raises:
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
+    require("matplotlib", "drawing predictions")
     explain = attention_pipeline(arguments)
     config = explain.model.config
     if arguments.top_k is not None:

@@ -4,21 +4,21 @@ Temporal action localisation: videos or feature files (.npy, .npz, .h5) in; pred
 form), and for every video a timeline NAME.png and a page NAME.html that plays the video over its timeline. In a
 folder, a feature file with the name of a video is taken as its features: this is how a checkpoint without a feature
 extractor of its own is shown videos.
-    python scripts/predict.py --model runs/asm_loc --input match.mp4 --output_dir predictions
-    python scripts/predict.py --model org/asm-loc-thumos --input features --output_dir predictions --threshold 0.1
+    hf-vidmodels predict --model runs/asm_loc --input match.mp4 --output_dir predictions
+    hf-vidmodels predict --model org/asm-loc-thumos --input features --output_dir predictions --threshold 0.1
 
 Video classification: videos in; predictions.json and for every video a film strip NAME.png. Of a model that selects
 tokens it shows what the model kept, and NAME.mp4 shows that moving.
-    python scripts/predict.py --model runs/stts --input videos --output_dir predictions --top_k 3
+    hf-vidmodels predict --model runs/stts --input videos --output_dir predictions --top_k 3
 
 Attention localisation: pictures in; contact_sheet.png (picture, heat map and box for each class; a further sheet for
 every 20 pictures) and attention.json. Any image classifier of transformers or timm can be shown that way:
-    python scripts/predict.py --method l2_caf --model microsoft/resnet-50 --input pictures --output_dir attention \
+    hf-vidmodels predict --method l2_caf --model microsoft/resnet-50 --input pictures --output_dir attention \
         --objective centered --top_k 3
 
 Mask labelling: pictures in, and a file of their boxes; masks.json (compressed RLE) and for every picture a drawing of
-its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO files: scripts/label_masks.py.
-    python scripts/predict.py --model runs/mal --input pictures --boxes boxes.json --output_dir masks
+its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO files: hf-vidmodels label.
+    hf-vidmodels predict --model runs/mal --input pictures --boxes boxes.json --output_dir masks
 
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end.
 """
@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 from transformers.utils import logging
 
+from ..command_line import command_parser
 from ..configuration.configuration_l2_caf import OBJECTIVES
 from ..output_files import refuse_inputs_as_outputs
 from .input_files import find_pictures
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("predict", __doc__)
     parser.add_argument("--model", required=True, help="folder of a finished run, or Hub id")
     parser.add_argument("--input", required=True, type=Path, help="a file, or a folder of them, as the task wants")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the results, made when missing")

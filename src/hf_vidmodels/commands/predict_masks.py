@@ -1,4 +1,4 @@
-"""`predict.py` for mask labelling: each picture with its masks drawn over it, and masks.json."""
+"""`hf-vidmodels predict` for mask labelling: each picture with its masks drawn over it, and masks.json."""
 
 import argparse
 from collections.abc import Mapping, Sequence

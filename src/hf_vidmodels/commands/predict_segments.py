@@ -1,4 +1,4 @@
-"""`predict.py` for temporal action localisation: predictions.json, a timeline and a page for every video."""
+"""`hf-vidmodels predict` for temporal action localisation: predictions.json, a timeline and a page for every video."""
 
 import argparse
 from collections.abc import Mapping
@@ -14,11 +14,13 @@ from transformers import PreTrainedConfig
 from ..data.features.feature_files import FEATURE_SUFFIXES
 from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..metrics.activitynet_files import write_activitynet_results
+from ..optional_packages import require
 from ..output_files import output_file
 from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
 from ..processing.decoding import decode_frames, probe_video
+from ..visualization.figures import save_figure
 from ..visualization.timeline_page import write_timeline_page
-from ..visualization.timelines import draw_timeline, save_figure
+from ..visualization.timelines import draw_timeline
 from .opened_models import open_model
 from .text_tables import one_line, print_table, report_failures
 
@@ -71,6 +73,7 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     Raises:
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
+    require("matplotlib", "drawing predictions")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     locate = TemporalActionLocalizationPipeline(open_model(arguments.model), device=device)
     if any(source.features is None for source in sources.values()):

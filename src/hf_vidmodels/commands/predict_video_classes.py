@@ -1,4 +1,4 @@
-"""`predict.py` for video classification: the best classes of every video, and what the network looked at."""
+"""`hf-vidmodels predict` for video classification: the best classes of every video, and what the network looked at."""
 
 import argparse
 from collections.abc import Mapping
@@ -14,10 +14,11 @@ from ..atomic_io import write_json
 from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..data.video_writing import write_video
 from ..modeling.modeling_stts import kept_regions
+from ..optional_packages import require
 from ..output_files import output_file
 from ..processing.base_video_processing import VideoViewsProcessor
+from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
-from ..visualization.timelines import save_figure
 from .opened_models import open_model
 from .text_tables import one_line, print_table, report_failures
 
@@ -50,6 +51,7 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path]) 
     Raises:
         ValueError: when the checkpoint cannot take videos, or at the end when some could not be read.
     """
+    require("matplotlib", "drawing predictions")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = open_model(arguments.model, device, AutoModelForVideoClassification)
     processor = AutoVideoProcessor.from_pretrained(arguments.model)

@@ -5,21 +5,22 @@ access tokens. Training checkpoints and the files of trackers stay at home. Ever
 all; requests that fail for a passing reason are repeated, and running the command again continues where it stopped.
 
     hf auth login                                                                    once, with a token that may write
-    python scripts/push_to_hub.py --folder runs/digits --repo_id you/asm-loc-digits --dry_run      shows what would go
-    python scripts/push_to_hub.py --folder runs/digits --repo_id you/asm-loc-digits --private
+    hf-vidmodels push --folder runs/digits --repo_id you/asm-loc-digits --dry_run      shows what would go
+    hf-vidmodels push --folder runs/digits --repo_id you/asm-loc-digits --private
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..command_line import command_parser
 from ..hub.push import push_folder
 from ..hub.repository_folder import check_folder
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and upload, or list what would be uploaded."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("push", __doc__)
     parser.add_argument("--folder", required=True, help="output_dir of a finished run, or a saved and exported model")
     parser.add_argument("--repo_id", required=True, help="repository to upload to, such as you/asm-loc-digits")
     parser.add_argument(

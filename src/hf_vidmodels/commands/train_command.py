@@ -1,13 +1,16 @@
-"""Train a method by its recipe; see `python scripts/train.py --help`."""
+"""Train a method by its recipe; see `hf-vidmodels train --help`."""
 
 import sys
 from collections.abc import Sequence
 
+from ..optional_packages import require
 from ..training.argument_parser import parse_command_line
 from ..training.loop import run as train
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
+    # Told now, and not when the figures are drawn at the end of a run.
+    require("matplotlib", "drawing the figures of a run")
     recipe_class, args = parse_command_line(sys.argv[1:] if argv is None else argv)
     train(recipe_class(args), args)

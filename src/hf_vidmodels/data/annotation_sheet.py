@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from ..modeling.ops.run_length_masks import decode_rles
+from ..visualization.figures import new_figure
 from ..visualization.mask_overlays import paint_masks
 from .contracts import class_names_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SEGMENT_COLOR = "#0072B2"
 WRONG_COLOR = "#D55E00"
@@ -28,7 +28,7 @@ ROW_HEIGHT = 0.3
 PANEL_MARGIN = 0.75
 
 
-def draw_annotations(dataset: "Dataset", task: str, num_examples: int = 8, title: str = "") -> Figure:
+def draw_annotations(dataset: "Dataset", task: str, num_examples: int = 8, title: str = "") -> "Figure":
     """Draw examples spread evenly over a split whose columns fit `task`.
 
     Args:
@@ -52,10 +52,10 @@ def draw_annotations(dataset: "Dataset", task: str, num_examples: int = 8, title
     return _draw_pictures(examples, dataset.features, _PICTURES[task], title)
 
 
-def _draw_timelines(examples: list[dict[str, Any]], label_feature: Any, title: str) -> Figure:
+def _draw_timelines(examples: list[dict[str, Any]], label_feature: Any, title: str) -> "Figure":
     classes = [_classes_of_video(example) for example in examples]
     heights = [ROW_HEIGHT * max(1, len(shown)) + PANEL_MARGIN for shown in classes]
-    figure = Figure(figsize=(TIMELINE_WIDTH, sum(heights) + 0.4), layout="constrained")
+    figure = new_figure(figsize=(TIMELINE_WIDTH, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=12)
     panels = figure.subplots(len(examples), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, example, shown in zip(panels, examples, classes, strict=True):
@@ -68,7 +68,7 @@ def _classes_of_video(example: dict[str, Any]) -> list[int]:
     return sorted({*example["labels"], *(segment["label"] for segment in example.get("segments") or ())})
 
 
-def _draw_timeline(axes: Axes, example: dict[str, Any], classes: list[int], label_feature: Any) -> None:
+def _draw_timeline(axes: "Axes", example: dict[str, Any], classes: list[int], label_feature: Any) -> None:
     duration, segments = example["duration"], example.get("segments") or []
     axes.axvspan(0, duration, color="0.93", zorder=0)
     for segment in segments:
@@ -94,11 +94,13 @@ def _draw_timeline(axes: Axes, example: dict[str, Any], classes: list[int], labe
 
 def _draw_pictures(
     examples: list[dict[str, Any]], features: Any, read: Callable[..., tuple[np.ndarray, list, str]], title: str
-) -> Figure:
+) -> "Figure":
     columns = min(PICTURE_COLUMNS, len(examples))
     lines = -(-len(examples) // columns)
-    figure = Figure(figsize=(PICTURE_SIZE * columns, (PICTURE_SIZE + 0.2) * lines + 0.4), layout="constrained")
+    figure = new_figure(figsize=(PICTURE_SIZE * columns, (PICTURE_SIZE + 0.2) * lines + 0.4), layout="constrained")
     figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=12)
+    from matplotlib.patches import Rectangle
+
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()

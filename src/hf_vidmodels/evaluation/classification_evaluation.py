@@ -1,5 +1,5 @@
 """Video classification measured: accuracies over all views of a video, and what a view costs. Shared by training runs
-and `scripts/evaluate.py`.
+and `hf-vidmodels evaluate`.
 """
 
 import time

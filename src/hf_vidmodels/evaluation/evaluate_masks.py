@@ -1,4 +1,4 @@
-"""`evaluate.py` for mask labelling: masks from the true boxes against the true masks."""
+"""`hf-vidmodels evaluate` for mask labelling: masks from the true boxes against the true masks."""
 
 import argparse
 

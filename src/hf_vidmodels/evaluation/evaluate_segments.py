@@ -1,4 +1,4 @@
-"""`evaluate.py` for temporal action localisation: mAP at several tIoU thresholds, step by step."""
+"""`hf-vidmodels evaluate` for temporal action localisation: mAP at several tIoU thresholds, step by step."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`evaluate.py` for video classification: accuracies over all views of a video, and what a view costs."""
+"""`hf-vidmodels evaluate` for video classification: accuracies over all views of a video, and what a view costs."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Temporal action localisation measured and drawn: shared by training runs and `scripts/evaluate.py`."""
+"""Temporal action localisation measured and drawn: shared by training runs and `hf-vidmodels evaluate`."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

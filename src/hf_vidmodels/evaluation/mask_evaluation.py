@@ -1,4 +1,4 @@
-"""Masks made from boxes, measured against the true ones and drawn: for training runs and `scripts/evaluate.py`."""
+"""Masks made from boxes, measured against the true ones and drawn: for training runs and `hf-vidmodels evaluate`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -137,8 +137,7 @@ def evaluate_masks(labels: Labels, dataset: "Dataset", split: str) -> Evaluation
 
 def draw_examples(labels: Labels, dataset: "Dataset") -> "Figure":
     """Draw the first pictures with their boxes and the masks that were made."""
-    from matplotlib.figure import Figure
-
+    from ..visualization.figures import new_figure
     from ..visualization.mask_overlays import draw_instances, tile_drawings
 
     drawings = []
@@ -149,7 +148,7 @@ def draw_examples(labels: Labels, dataset: "Dataset") -> "Figure":
         scores = [labels[one["id"]]["score"] for one in objects]
         drawings.append(draw_instances(row["image"], _corners(objects), masks, names, scores))
     sheet = tile_drawings(drawings, DRAWN_COLUMNS)
-    figure = Figure(figsize=(sheet.width / DOTS_PER_INCH, sheet.height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
+    figure = new_figure(figsize=(sheet.width / DOTS_PER_INCH, sheet.height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(np.asarray(sheet))
     axes.axis("off")

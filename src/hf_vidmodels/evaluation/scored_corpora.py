@@ -1,4 +1,4 @@
-"""The corpus that `evaluate.py` scores a model on: it has the split, and it numbers its classes as the model does."""
+"""The corpus that `hf-vidmodels evaluate` scores on: it has the split, and numbers its classes as the model does."""
 
 import argparse
 from collections.abc import Mapping

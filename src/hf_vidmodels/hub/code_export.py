@@ -25,7 +25,7 @@ from ..atomic_io import atomic_write, write_json
 from ..auto import method_of
 
 PACKAGE = __name__.split(".")[0]
-EXPORTED_ROOMS = ("configuration", "modeling", "processing")
+EXPORTED_ROOMS = ("configuration", "modeling", "processing", "optional_packages")
 HEADER = f"# Written by {PACKAGE} {__version__} (Apache-2.0) from its module {{module}}; change it there.\n"
 
 # Kind of processor, the Auto class that loads it and the file it is saved in. Video processors are image processors.

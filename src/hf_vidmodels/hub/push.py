@@ -147,5 +147,5 @@ def _final_error(error: BaseException, folder: Path, repo_id: str, attempts: int
     times = "once" if attempts == 1 else f"{attempts} times"
     return ConnectionError(
         f"uploading {folder} to {repo_id} failed {times}, {_reason(error)}; nothing is lost, run "
-        f"scripts/push_to_hub.py --folder {folder} --repo_id {repo_id} again later"
+        f"hf-vidmodels push --folder {folder} --repo_id {repo_id} again later"
     )

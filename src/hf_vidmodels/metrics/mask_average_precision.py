@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..modeling.ops.run_length_masks import rle_areas, segmentation_rles
+from ..optional_packages import require
 
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 BACKENDS = ("pycocotools", "faster")
@@ -78,13 +79,8 @@ def _backend(name: str) -> tuple[Any, Any]:
         from pycocotools.cocoeval import COCOeval
 
         return COCO, COCOeval
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise ImportError(
-            "backend='faster' needs the package faster-coco-eval; pip install 'hf_vidmodels[fast-eval]'"
-        ) from error
-    return COCO, COCOeval_faster
+    faster = require("faster_coco_eval", "backend='faster'")
+    return faster.COCO, faster.COCOeval_faster
 
 
 def _tables(ground_truth: Mapping[str, Any]) -> tuple[list, list, list]:

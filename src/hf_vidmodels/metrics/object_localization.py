@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..modeling.ops.heatmap_boxes import check_score_map, evaluation_map, threshold_boxes
+from ..optional_packages import require
 
 EVALUATION_SIZE = (224, 224)
 V2_IOU_THRESHOLDS = (0.3, 0.5, 0.7)
@@ -228,7 +229,7 @@ def foreground_masks(
     instances: np.ndarray, ignored: np.ndarray | None, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resize masks to a map's size and give what is foreground and what counts, both (H, W) bool."""
-    import cv2
+    cv2 = require("cv2", "resizing masks")
 
     def resize(mask: np.ndarray) -> np.ndarray:
         resized = cv2.resize(np.asarray(mask, dtype=np.float32), (size[1], size[0]), interpolation=cv2.INTER_NEAREST)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..optional_packages import require
+
 FEATURE_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 KEY_SEPARATOR = "::"
 I3D_STREAM_WIDTH = 1024
@@ -254,13 +256,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _open_hdf5(path: Path, key: str) -> Iterator[Any]:
-    # Inside `try`, because code exported to the Hub must also load where h5py is not installed.
+    h5py = require("h5py", f"reading {path}")
     try:
-        import h5py
-
         file = h5py.File(path, "r")
-    except ImportError as error:
-        raise ValueError(f"reading {path} needs the package h5py: pip install h5py") from error
     except OSError as error:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}); copy or extract it again") from error
     with file:

@@ -22,8 +22,9 @@ DESCRIPTION = """\
 Train a method by its recipe. A recipe gives the published settings; every field below can be changed on the command
 line, which wins over the recipe.
 
-  accelerate launch scripts/train.py --recipe asm_loc/embedded --output_dir runs/digits
-  accelerate launch scripts/train.py --recipe asm_loc/embedded --help     its own fields and its settings
+  hf-vidmodels train --recipe asm_loc/embedded --output_dir runs/digits
+  hf-vidmodels train --recipe asm_loc/embedded --help      its own fields and its settings
+  hf-vidmodels train --num_processes 2 --recipe ...        two processes (hf-vidmodels --help lists such options)
 """
 
 
@@ -132,8 +133,8 @@ def _build_parser(arguments_class: type[TrainingArguments], title: str) -> _Pars
     ]
     return _Parser(
         parsed_groups,
-        prog="train.py",
-        usage="accelerate launch scripts/train.py --recipe RECIPE --output_dir FOLDER [--FIELD VALUE ...]",
+        prog="hf-vidmodels train",
+        usage="hf-vidmodels train --recipe RECIPE --output_dir FOLDER [--FIELD VALUE ...]",
         description=DESCRIPTION,
         epilog=f"recipes: {', '.join(available_recipes())}",
         formatter_class=_HelpFormatter,

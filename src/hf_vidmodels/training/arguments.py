@@ -1,4 +1,4 @@
-"""The arguments of a training run: one dataclass, whose field descriptions are the help text of `scripts/train.py`.
+"""The arguments of a training run: one dataclass, whose field descriptions are the help text of `hf-vidmodels train`.
 
 Names and meanings follow `transformers.TrainingArguments` where that has the same thing. A method derives its own
 dataclass and adds its fields with `argument`.
@@ -86,7 +86,7 @@ class TrainingArguments:
     dataset_name: str = argument(
         "",
         "Corpus: an embedded one (embedded/untrimmed), a published layout (thumos14, activitynet, ...; with "
-        "data_dir), a Hub data set, or a folder of your own. scripts/check_dataset.py tells whether it fits.",
+        "data_dir), a Hub data set, or a folder of your own. hf-vidmodels check tells whether it fits.",
         group=_DATA,
     )
     data_dir: str | None = argument(

@@ -64,9 +64,9 @@ def check_processes(num_processes: int) -> None:
     without GPU runs processes that know nothing of each other and write over each other's files.
     """
     way_out = (
-        "For several processes on a CPU use: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 "
-        "--num_machines 1 --mixed_precision no --dynamo_backend no scripts/train.py ... "
-        "(or --config_file scripts/accelerate/cpu_two_processes.yaml)."
+        "For several processes on a CPU use: hf-vidmodels train --num_processes 2 ..., or ACCELERATE_USE_CPU=true "
+        "accelerate launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no "
+        "scripts/train.py ..."
     )
     world_size = os.environ.get("WORLD_SIZE")
     if world_size is not None and int(world_size) != num_processes:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .figures import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -35,14 +37,12 @@ def draw_contact_sheet(rows: Sequence[Mapping[str, Any]], title: str | None = No
     Raises:
         ValueError: without pictures.
     """
-    from matplotlib.figure import Figure
-
     if not rows:
         raise ValueError("a contact sheet needs at least one picture, got none")
     num_columns = 1 + max(len(row["explanations"]) for row in rows)
     heights = [_panel_height(np.asarray(row["image"])) for row in rows]
     size = (PANEL_INCHES * num_columns, sum(heights) + (SHEET_TITLE_INCHES if title else 0))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), num_columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axis in axes.flat:
         axis.axis("off")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .figures import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -48,14 +50,12 @@ def draw_kept_tokens(
     Raises:
         ValueError: for frames of another shape or type, or regions that name frames outside the clip.
     """
-    from matplotlib.figure import Figure
-
     shown = shade_dropped(frames, regions)
     boxes = _box_of_frame(frames, regions)
     num_rows = -(-len(frames) // STRIP_COLUMNS)
     columns = min(len(frames), STRIP_COLUMNS)
     row_inches = PANEL_INCHES * frames.shape[1] / frames.shape[2] + PANEL_TITLE_INCHES
-    figure = Figure(figsize=(PANEL_INCHES * columns, row_inches * num_rows + HEAD_INCHES), layout="constrained")
+    figure = new_figure(figsize=(PANEL_INCHES * columns, row_inches * num_rows + HEAD_INCHES), layout="constrained")
     figure.suptitle(_head(frames, regions, answers, title), fontsize=TITLE_SIZE + 2)
     panels = figure.subplots(num_rows, columns, squeeze=False)
     for axis in panels.flat:

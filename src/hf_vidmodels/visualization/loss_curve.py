@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+from .figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LOSS_COLOR, METRIC_COLOR = "#0072B2", "#D55E00"
 BOOKKEEPING = {"stage", "epoch", "step", "loss", "learning_rate"}
@@ -32,7 +35,7 @@ class _Stage:
 
 def draw_loss_curve(
     log_rows: Iterable[Mapping[str, Any]], *, metric: str | None = None, title: str | None = None
-) -> Figure:
+) -> "Figure":
     """Draw the rows of a run's `training_log.jsonl`: the loss, and below it the evaluation metric where rows carry it.
 
     Stages are set apart by shaded bands with their names. Steps that start again in every stage are counted on. Of
@@ -58,11 +61,13 @@ def draw_loss_curve(
 
     num_panels = 1 if metric_key is None else 2
     heights = [LOSS_HEIGHT, METRIC_HEIGHT][:num_panels]
-    figure = Figure(figsize=(WIDTH, sum(heights) + (0.4 if title else 0.0)), layout="constrained")
+    figure = new_figure(figsize=(WIDTH, sum(heights) + (0.4 if title else 0.0)), layout="constrained")
     panels = figure.subplots(num_panels, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     _draw_losses(panels[0], stages)
     if metric_key is not None:
         _draw_metric(panels[1], stages, metric_key.removeprefix(EVALUATION_PREFIX))
+    from matplotlib.ticker import MaxNLocator
+
     for axes in panels:
         _draw_stage_bands(axes, stages)
         axes.spines[["top", "right"]].set_visible(False)
@@ -120,7 +125,7 @@ def _curve(rows: Sequence[Mapping[str, Any]], key: str | None, offset: int) -> t
     return np.array(sorted(values), dtype=np.int64), np.array([values[step] for step in sorted(values)])
 
 
-def _draw_losses(axes: Axes, stages: Sequence[_Stage]) -> None:
+def _draw_losses(axes: "Axes", stages: Sequence[_Stage]) -> None:
     smoothed = any(len(stage.losses[0]) >= SMOOTHED_FROM for stage in stages)
     for stage in stages:
         steps, losses = stage.losses
@@ -142,7 +147,7 @@ def _draw_losses(axes: Axes, stages: Sequence[_Stage]) -> None:
     axes.set_ylabel("training loss")
 
 
-def _draw_metric(axes: Axes, stages: Sequence[_Stage], name: str) -> None:
+def _draw_metric(axes: "Axes", stages: Sequence[_Stage], name: str) -> None:
     for stage in stages:
         axes.plot(*stage.metrics, color=METRIC_COLOR, linewidth=1.2, marker="o", markersize=3.5)
     values = np.concatenate([stage.metrics[1] for stage in stages])
@@ -153,14 +158,14 @@ def _draw_metric(axes: Axes, stages: Sequence[_Stage], name: str) -> None:
     axes.set_ylabel(name.replace("_", " "))
 
 
-def _draw_stage_bands(axes: Axes, stages: Sequence[_Stage]) -> None:
+def _draw_stage_bands(axes: "Axes", stages: Sequence[_Stage]) -> None:
     for index, stage in enumerate(stages):
         if index % 2:
             axes.axvspan(stage.first_step, stage.last_step, color="0.5", alpha=0.1, linewidth=0)
     axes.set_xlim(0, max(stages[-1].last_step, 1))
 
 
-def _name_stages(axes: Axes, stages: Sequence[_Stage]) -> None:
+def _name_stages(axes: "Axes", stages: Sequence[_Stage]) -> None:
     """Stage names above the panel, cut to the width of their band."""
     total = max(stages[-1].last_step, 1)
     for stage in stages:

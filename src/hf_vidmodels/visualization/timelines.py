@@ -1,23 +1,13 @@
-"""Pictures of temporal localisation: true and predicted segments, attention and class activations over time.
+"""Pictures of temporal localisation: true and predicted segments, attention and class activations over time."""
 
-Figures are matplotlib objects made without pyplot: no global state, no window, nothing to close.
-"""
-
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.legend_handler import HandlerTuple
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
-from ..atomic_io import atomic_write
+from .figures import new_figure
 from .timeline_content import (
     ATTENTION_COLOR,
     PALETTE,
@@ -27,6 +17,10 @@ from .timeline_content import (
     bar_opacity,
     collect_timeline,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Layout in inches; every panel has a caption of CAPTION_HEIGHT above it.
 FIGURE_WIDTH = 11.0
@@ -50,7 +44,7 @@ REFERENCE_FLOOR, REFERENCE_HEIGHT = 0.73, 0.17
 LINE_STYLES = ("-", "--", ":", "-.")
 
 # Height in inches and what draws the panel.
-Panel = tuple[float, Callable[[Axes], None]]
+Panel = tuple[float, Callable[["Axes"], None]]
 
 
 def draw_timeline(
@@ -67,7 +61,7 @@ def draw_timeline(
     max_classes: int | None = 6,
     min_score: float | None = None,
     top_k: int | None = 200,
-) -> Figure:
+) -> "Figure":
     """Draw one video: frames, true and predicted segments per class, attention and class activations over seconds.
 
     What the limits leave out is counted in a note under the picture. Segments are cut at 0 and `duration`.
@@ -110,7 +104,7 @@ def draw_timeline(
     if content.has_activations:
         height = max(ACTIVATION_HEIGHT, LEGEND_LINE_HEIGHT * len(content.rows))
         panels.append((height, partial(_draw_activations, content=content)))
-    figure = Figure(figsize=(FIGURE_WIDTH, HEAD_HEIGHT + _stack_height(panels)))
+    figure = new_figure(figsize=(FIGURE_WIDTH, HEAD_HEIGHT + _stack_height(panels)))
     _draw_head(figure, title, [content])
     _draw_stack(figure, panels, _time_label(content), left=0.0, top=HEAD_HEIGHT, width=FIGURE_WIDTH)
     return figure
@@ -127,7 +121,7 @@ def draw_timelines(
     max_classes: int | None = 3,
     min_score: float | None = None,
     top_k: int | None = 200,
-) -> Figure:
+) -> "Figure":
     """Draw the segments of several videos on one sheet, each video under its id with its own time axis.
 
     Args:
@@ -169,7 +163,7 @@ def draw_timelines(
     lines = [contents[first : first + columns] for first in range(0, len(contents), columns)]
     row_heights = [max(_rows_height(content) for _, content in line) for line in lines]
     line_height = CAPTION_HEIGHT + TIME_AXIS_HEIGHT
-    figure = Figure(figsize=(FIGURE_WIDTH, HEAD_HEIGHT + sum(row_heights) + len(lines) * line_height))
+    figure = new_figure(figsize=(FIGURE_WIDTH, HEAD_HEIGHT + sum(row_heights) + len(lines) * line_height))
     _draw_head(figure, title, [content for _, content in contents])
     top, width = HEAD_HEIGHT, FIGURE_WIDTH / columns
     for line, row_height in zip(lines, row_heights, strict=True):
@@ -178,22 +172,6 @@ def draw_timelines(
             _draw_stack(figure, [panel], _time_label(content), left=column * width, top=top, width=width)
         top += row_height + line_height
     return figure
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 120) -> None:
-    """Write `figure` to `path` atomically, in the format of its suffix (`.png`, `.pdf`, `.svg`, `.jpg`).
-
-    Raises:
-        ValueError: when the suffix is missing or names no picture format.
-        OSError: when the file cannot be written.
-    """
-    path = Path(path)
-    formats = figure.canvas.get_supported_filetypes()
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in formats:
-        raise ValueError(f"{path} must end in a picture format, one of .{', .'.join(sorted(formats))}")
-    with atomic_write(path) as file:
-        figure.savefig(file, format=suffix, dpi=dpi)
 
 
 def _rows_height(content: TimelineContent) -> float:
@@ -205,9 +183,11 @@ def _stack_height(panels: Sequence[Panel]) -> float:
 
 
 def _draw_stack(
-    figure: Figure, panels: Sequence[Panel], time_label: str, *, left: float, top: float, width: float
+    figure: "Figure", panels: Sequence[Panel], time_label: str, *, left: float, top: float, width: float
 ) -> None:
     """Draw panels from `top` downwards on one time axis, which the last panel labels; lengths in inches."""
+    from matplotlib.ticker import MaxNLocator
+
     figure_width, figure_height = figure.get_size_inches()
     axes = None
     for height, draw in panels:
@@ -229,8 +209,11 @@ def _draw_stack(
     axes.set_xlabel(time_label, fontsize=SMALL)
 
 
-def _draw_head(figure: Figure, title: str | None, contents: Sequence[TimelineContent]) -> None:
+def _draw_head(figure: "Figure", title: str | None, contents: Sequence[TimelineContent]) -> None:
     """Title on the left, legend on the right."""
+    from matplotlib.legend_handler import HandlerTuple
+    from matplotlib.patches import Patch
+
     top = 1 - 0.12 / figure.get_figheight()
     if title:
         short = _plain(_cut(title, 64))
@@ -251,7 +234,7 @@ def _draw_head(figure: Figure, title: str | None, contents: Sequence[TimelineCon
     )
 
 
-def _draw_frames(axes: Axes, frames: Sequence[np.ndarray], duration: float) -> None:
+def _draw_frames(axes: "Axes", frames: Sequence[np.ndarray], duration: float) -> None:
     """Frames side by side, undistorted, each centred on its share of the time axis."""
     height, width = frames[0].shape[:2]
     frame_width = FRAMES_HEIGHT * width / height
@@ -268,7 +251,7 @@ def _draw_frames(axes: Axes, frames: Sequence[np.ndarray], duration: float) -> N
     _caption(axes, "Video")
 
 
-def _draw_segments(axes: Axes, content: TimelineContent, video_id: str | None = None) -> None:
+def _draw_segments(axes: "Axes", content: TimelineContent, video_id: str | None = None) -> None:
     """Bars of every class in a row of its own; `video_id` heads the panel on a sheet of several videos."""
     num_rows = max(1, len(content.rows))
     for index, row in enumerate(content.rows):
@@ -292,7 +275,7 @@ def _draw_segments(axes: Axes, content: TimelineContent, video_id: str | None = 
 
 
 def _draw_bars(
-    axes: Axes, segments: np.ndarray, heights: Any, floor: float, duration: float, color: str, **style: Any
+    axes: "Axes", segments: np.ndarray, heights: Any, floor: float, duration: float, color: str, **style: Any
 ) -> None:
     segments = np.clip(segments, 0, duration)
     lengths = segments[:, 1] - segments[:, 0]
@@ -300,7 +283,9 @@ def _draw_bars(
     axes.bar(segments[:, 0], heights, lengths, bottom=floor, align="edge", edgecolor=color, linewidth=0.8, **style)
 
 
-def _draw_attention(axes: Axes, content: TimelineContent) -> None:
+def _draw_attention(axes: "Axes", content: TimelineContent) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.fill_between(content.curve_times, content.attention, color=ATTENTION_COLOR, alpha=0.2, linewidth=0)
     axes.plot(content.curve_times, content.attention, color=ATTENTION_COLOR, linewidth=1.2)
     for start, end in () if content.reference is None else content.reference:
@@ -311,7 +296,9 @@ def _draw_attention(axes: Axes, content: TimelineContent) -> None:
     _caption(axes, f"Attention: how strongly the model sees some action, whichever it is{shaded}")
 
 
-def _draw_activations(axes: Axes, content: TimelineContent) -> None:
+def _draw_activations(axes: "Axes", content: TimelineContent) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for index, row in enumerate(content.rows):
         axes.plot(
             content.curve_times,
@@ -334,7 +321,7 @@ def _draw_activations(axes: Axes, content: TimelineContent) -> None:
     _caption(axes, "Class activation: how strongly the model sees each of these actions")
 
 
-def _caption(axes: Axes, text: str) -> None:
+def _caption(axes: "Axes", text: str) -> None:
     axes.set_title(_plain(text), loc="left", fontsize=SMALL, pad=3)
 
 

@@ -1,4 +1,4 @@
-"""`label_masks.py`: the boxes of a COCO file and their pictures to the same file with masks.
+"""`hf-vidmodels label`: the boxes of a COCO file and their pictures to the same file with masks.
 
 Portions of the plan are shared among processes. Pictures are read and crops cut by data-loading workers, each picture
 once; what the network finds goes to the journal, and from there to the output when all is done.
@@ -244,7 +244,9 @@ def require_true_masks(path: Path) -> None:
     """Raise ValueError when an annotation has no mask to score with, or one that is no mask, or a picture no size."""
     if is_video_file(path):
         raise ValueError(f"--evaluate scores masks of pictures, but {path} has videos")
-    for _, items in stream_json_object(path, ("images",)):
+    for key, items in stream_json_object(path, ("images", "annotations")):
+        if key != "images":
+            continue
         unsized = next((item for item in items if not (item.get("height") and item.get("width"))), None)
         if unsized is not None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The output of `label_masks.py`: the annotation file with masks in it, written from the journal item by item."""
+"""The output of `hf-vidmodels label`: the annotation file with masks in it, written from the journal item by item."""
 
 import json
 from collections.abc import Iterator, Mapping

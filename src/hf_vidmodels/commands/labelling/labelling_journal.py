@@ -1,4 +1,4 @@
-"""The journal of `label_masks.py`: masks on the disk as they are made, so that a killed run goes on where it was.
+"""The journal of `hf-vidmodels label`: masks on the disk as they are made, so that a killed run goes on where it was.
 
 A folder with `settings.json`, which says what the masks depend on, and files of JSON lines, one for each process of
 each start. A portion is a line for each of its boxes and a last line that closes it, written together; what follows

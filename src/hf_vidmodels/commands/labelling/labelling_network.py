@@ -1,4 +1,4 @@
-"""The network of `label_masks.py`: loaded, described, and run on portions of crops."""
+"""The network of `hf-vidmodels label`: loaded, described, and run on portions of crops."""
 
 import argparse
 import hashlib

@@ -1,4 +1,4 @@
-"""What `label_masks.py` will do: which boxes get a mask, which are dropped and why, and in which portions.
+"""What `hf-vidmodels label` will do: which boxes get a mask, which are dropped and why, and in which portions.
 
 A portion is a few pictures with all their boxes. It follows from the input and the batch size alone, so that every box
 is labelled in the same batch whoever does it, and its mask comes out the same to the last bit.

@@ -8,6 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ...optional_packages import require
+
 NUM_DIGITS = 1797
 # Every fifth sample belongs to the test split, so that no test digit is seen in training.
 _TEST_STRIDE = 5
@@ -17,9 +19,7 @@ _NUM_TEST = -(-NUM_DIGITS // _TEST_STRIDE)
 @lru_cache(maxsize=1)
 def load_handwriting() -> tuple[np.ndarray, np.ndarray]:
     """All samples: ink (1797, 8, 8) int64, 0 to 16, and the digit that each of them says (1797,) int64."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
+    digits = require("sklearn.datasets", "the handwriting of the embedded corpora").load_digits()
     return digits.images.astype(np.int64), digits.target.astype(np.int64)
 
 

@@ -191,7 +191,7 @@ class SnippetFeatureExtractor:
         if settings is None:
             raise ValueError(
                 f"{checkpoint or 'the model'} names no feature extractor, so it cannot take video: its features were "
-                f"made elsewhere, {_describe_features(config)}; make the same ones (scripts/extract_features.py runs "
+                f"made elsewhere, {_describe_features(config)}; make the same ones (hf-vidmodels extract runs "
                 "any video model) and pass the feature files, or set feature_extractor in config.json"
             )
         extractor = cls.from_dict(settings, checkpoint=checkpoint, **arguments)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...optional_packages import require
+
 MIN_SIDE = 12
 
 
@@ -43,8 +45,7 @@ def flow_pictures(frames: np.ndarray, positions: Sequence[int], bound: float) ->
 
 def _dense_flow(frames: np.ndarray, starts: Sequence[int]) -> dict[int, np.ndarray]:
     """Flow (H, W, 2) in pixels from each frame of `starts` to the next one."""
-    import cv2
-
+    cv2 = require("cv2", "optical flow")
     grey = {index: cv2.cvtColor(frames[index], cv2.COLOR_RGB2GRAY) for start in starts for index in (start, start + 1)}
     # The search may run in stripes, one a thread; with one thread the flow cannot depend on the machine's cores, and
     # several extracting processes do not compete.

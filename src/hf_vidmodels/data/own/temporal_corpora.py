@@ -48,7 +48,7 @@ def attach_files(annotations: Sequence[VideoAnnotation], root: Path, split: str)
 
     Named paths are relative to `root`. Otherwise features are `features/ID.npy` (or `.npz`, `.h5`), the pair
     `features_rgb/ID.npy` and `features_flow/ID.npy`, or `SPLIT/ID.npy`; videos are `videos/ID.mp4` (or another video
-    format) or `SPLIT/ID.mp4`. A `features/features.json`, as `scripts/extract_features.py` writes it, tells the rate
+    format) or `SPLIT/ID.mp4`. A `features/features.json`, as `hf-vidmodels extract` writes it, tells the rate
     of features whose annotations do not.
     """
     features = index_files(root / split, FEATURE_SUFFIXES) | index_files(root / "features", FEATURE_SUFFIXES)
@@ -97,7 +97,7 @@ def require_files(annotations: Iterable[VideoAnnotation], where: str) -> None:
         what = "feature files" if column == "features" else "feature or video files"
         raise FileNotFoundError(
             f"{len(missing)} of {len(annotations)} {what} are missing in {where}: {', '.join(missing)}; extract them "
-            "(scripts/extract_features.py) or take these videos out of the annotations or split files"
+            "(hf-vidmodels extract) or take these videos out of the annotations or split files"
         )
 
 

@@ -6,8 +6,11 @@ from facts about them, edges included: boxes of the first reach one pixel beyond
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
+
+from ...optional_packages import require
 
 NO_BOX = (0, 0, 0, 0)
 NO_FIXED_BOX = (0, 0, 1, 1)
@@ -29,8 +32,7 @@ def normalize_map(score_map: np.ndarray) -> np.ndarray:
 
 def evaluation_map(score_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a map bicubically to (height, width) and scale it to [0, 1], in float64 as the evaluator does."""
-    import cv2
-
+    cv2 = _opencv()
     score_map = np.asarray(score_map, dtype=np.float64)
     if score_map.max() == score_map.min():
         # Interpolation would turn a constant map into rounding noise, and scaling would blow that up.
@@ -90,9 +92,7 @@ def fixed_threshold_box(score_map: np.ndarray, threshold: float = 0.2) -> np.nda
     Returns:
         (4,) int64 box (x0, y0, x1, y1), (0, 0, 1, 1) where nothing is above the threshold.
     """
-    import cv2
-    from matplotlib import colormaps
-
+    cv2, colormaps = _opencv(), require("matplotlib", "the fixed-threshold protocol").colormaps
     resized = cv2.resize(score_map, (FIXED_SIZE, FIXED_SIZE), interpolation=cv2.INTER_LINEAR)
     colors = (colormaps["cubehelix"](normalize_map(resized))[..., :3] * 255).astype(np.uint8)
     grey = cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
@@ -125,9 +125,12 @@ def distance_transform_boxes(grey: np.ndarray, levels: Sequence[int] = (20, 100,
     return np.concatenate([merged[:, :2], merged[:, :2] + merged[:, 2:]], axis=1)
 
 
-def _boxes_above(grey: np.ndarray, level: int, multi_contour: bool) -> np.ndarray:
-    import cv2
+def _opencv() -> ModuleType:
+    return require("cv2", "making boxes of heat maps")
 
+
+def _boxes_above(grey: np.ndarray, level: int, multi_contour: bool) -> np.ndarray:
+    cv2 = _opencv()
     _, binary = cv2.threshold(grey, level, 255, cv2.THRESH_BINARY)
     contours, _ = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
@@ -142,8 +145,7 @@ def _boxes_above(grey: np.ndarray, level: int, multi_contour: bool) -> np.ndarra
 
 def _core_rectangles(binary: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Rectangles (x, y, width, height) around what is far enough inside `binary`, holes included."""
-    import cv2
-
+    cv2 = _opencv()
     distance = cv2.distanceTransform(binary.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     if distance.max() > distance.min():
         distance = np.floor(distance / distance.max() * 255 + 0.5)

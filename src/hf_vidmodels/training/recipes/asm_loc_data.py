@@ -106,7 +106,7 @@ def _make_extractor(args: "AsmLocArguments", device: torch.device) -> SnippetFea
     if args.feature_extractor is None:
         raise ValueError(
             f"corpus {args.dataset_name!r} has videos but no features: give feature_extractor, or make features with "
-            "scripts/extract_features.py"
+            "hf-vidmodels extract"
         )
     settings = json.loads(feature_settings_file(args.feature_extractor).read_text(encoding="utf-8"))
     return SnippetFeatureExtractor.from_dict(settings, device=device)
@@ -124,7 +124,7 @@ def _refuse_bad_features(splits: "dict[str, Any]") -> None:
 
 
 def _extraction_settings(train: VideoTable, extractor: SnippetFeatureExtractor | None) -> dict[str, Any]:
-    """How features are made, from the extractor of this run or from what `extract_features.py` wrote beside them."""
+    """How features are made, from the extractor of this run or from what `hf-vidmodels extract` wrote beside them."""
     if extractor is not None:
         settings = extractor.to_dict()
     else:
