@@ -12,6 +12,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from hf_vidmodels.pipelines.attention_localization import AttentionLocalizationPipeline
 from PIL import Image
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 from transformers.utils import logging
@@ -19,7 +20,6 @@ from transformers.utils import logging
 from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
 from hf_vidmodels.command_line import run
 from hf_vidmodels.configuration.configuration_l2_caf import OBJECTIVES
-from hf_vidmodels.pipelines.attention_localization import AttentionLocalizationPipeline
 from hf_vidmodels.visualization.contact_sheet import draw_contact_sheet
 from hf_vidmodels.visualization.figures import save_figure
 

@@ -1,16 +1,13 @@
 """Published video and vision methods as Hugging Face models.
 
 Importing this package registers every method with transformers' Auto classes, so that
-`AutoModel.from_pretrained("org/asm-loc-thumos")` and `pipeline("temporal-action-localization", ...)` work.
+`AutoModel.from_pretrained("org/asm-loc-thumos")` and `pipeline("temporal-action-localization", ...)` work. Our own
+Auto classes, such as `AutoModelForMaskLabeling`, are names of this package too; they follow from the rows of
+`tasks.TASKS`.
 """
 
 from .__about__ import __version__
-from .auto import (
-    AutoModelForMaskLabeling,
-    AutoModelForObjectLocalization,
-    AutoModelForTemporalActionLocalization,
-    register_all,
-)
+from .auto import OWN_AUTO_CLASSES, register_all
 from .configuration.configuration_asm_loc import AsmLocConfig
 from .configuration.configuration_l2_caf import L2CafConfig
 from .configuration.configuration_mal import MalConfig
@@ -24,28 +21,7 @@ from .processing.processing_l2_caf import L2CafImageProcessor
 from .processing.processing_mal import MalImageProcessor
 from .processing.processing_stts import SttsVideoProcessor
 
-__all__ = [
-    "AsmLocConfig",
-    "AsmLocForTemporalActionLocalization",
-    "AsmLocOutput",
-    "AsmLocProcessor",
-    "AutoModelForMaskLabeling",
-    "AutoModelForObjectLocalization",
-    "AutoModelForTemporalActionLocalization",
-    "L2CafConfig",
-    "L2CafExplanation",
-    "L2CafForObjectLocalization",
-    "L2CafImageProcessor",
-    "L2CafOutput",
-    "MalConfig",
-    "MalForMaskLabeling",
-    "MalImageProcessor",
-    "MalOutput",
-    "SttsConfig",
-    "SttsForVideoClassification",
-    "SttsOutput",
-    "SttsVideoProcessor",
-    "__version__",
-]
+globals().update(OWN_AUTO_CLASSES)
+__all__ = ["__version__", *sorted(name for name in globals() if name[0].isupper() and name != "OWN_AUTO_CLASSES")]
 
 register_all()

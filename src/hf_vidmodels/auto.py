@@ -1,61 +1,64 @@
 """The one table of methods, their registration with transformers' Auto classes, and our own Auto classes.
 
-An eleventh method is one more row of `METHODS`. This is the only file that touches private names of transformers
-(`_BaseAutoModelClass`, `_LazyAutoMapping`): they have moved between releases before.
+An eleventh method is one more row of `METHODS`; a task is a row of `tasks.TASKS`. This is the only file that touches
+private names of transformers (`_BaseAutoModelClass`, `_LazyAutoMapping`, `_model_mapping`): they have moved between
+releases before.
 """
 
+import importlib
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import resolve_name
+from typing import Any
 
+import transformers
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoImageProcessor,
     AutoModel,
-    AutoModelForImageClassification,
-    AutoModelForVideoClassification,
     AutoProcessor,
     AutoVideoProcessor,
+    FeatureExtractionMixin,
+    ImageProcessingMixin,
     PreTrainedConfig,
     PreTrainedModel,
+    ProcessorMixin,
 )
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.video_processing_utils import BaseVideoProcessor
 
-from .configuration.configuration_asm_loc import AsmLocConfig
-from .configuration.configuration_l2_caf import L2CafConfig
-from .configuration.configuration_mal import MalConfig
-from .configuration.configuration_stts import SttsConfig
-from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
-from .modeling.modeling_l2_caf import L2CafForObjectLocalization
-from .modeling.modeling_mal import MalForMaskLabeling
-from .modeling.modeling_stts import SttsForVideoClassification
-from .pipelines.attention_localization import AttentionLocalizationPipeline
-from .pipelines.mask_labeling import MaskLabelingPipeline
-from .pipelines.temporal_action_localization import TemporalActionLocalizationPipeline
-from .processing.processing_asm_loc import AsmLocProcessor
-from .processing.processing_l2_caf import L2CafImageProcessor
-from .processing.processing_mal import MalImageProcessor
-from .processing.processing_stts import SttsVideoProcessor
+from .tasks import TASKS, Task, resolve
 
 
-class AutoModelForTemporalActionLocalization(_BaseAutoModelClass):
-    """Loads any model that answers with scored action segments of untrimmed videos."""
+def _auto_class_of(task: Task) -> type:
+    """Give transformers' Auto class of a task, or make ours."""
+    if hasattr(transformers, task.auto_class):
+        return getattr(transformers, task.auto_class)
+    content = {
+        "__doc__": f"Loads any model that answers with {task.answer}.",
+        "__module__": __name__,
+        "_model_mapping": _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict()),
+    }
+    return type(task.auto_class, (_BaseAutoModelClass,), content)
 
-    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
+# By task.
+AUTO_CLASSES = {name: _auto_class_of(task) for name, task in TASKS.items()}
+# Those that transformers does not have, by their own names.
+OWN_AUTO_CLASSES = {found.__name__: found for found in AUTO_CLASSES.values() if found.__module__ == __name__}
 
-class AutoModelForObjectLocalization(_BaseAutoModelClass):
-    """Loads any model that answers with a box for an image's object."""
-
-    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
-
-
-class AutoModelForMaskLabeling(_BaseAutoModelClass):
-    """Loads any model that answers with a mask for each given box of an image."""
-
-    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+# Kind of processor, the Auto class that loads it and the file it is saved in. Video processors are image processors.
+PROCESSOR_KINDS: tuple[tuple[type, type, str], ...] = (
+    (ProcessorMixin, AutoProcessor, "processor_config.json"),
+    (BaseVideoProcessor, AutoVideoProcessor, "video_preprocessor_config.json"),
+    (ImageProcessingMixin, AutoImageProcessor, "preprocessor_config.json"),
+    (FeatureExtractionMixin, AutoFeatureExtractor, "preprocessor_config.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,72 +67,72 @@ class Method:
 
     Args:
         stem: the name in file names (`modeling_<stem>.py`) and recipes.
-        config_class: carries the `model_type`.
-        primary_class: what `AutoModel` gives.
-        task_classes: further Auto classes of transformers or of this file, each with the model it gives.
-        processor_class: the processor, registered with the Auto class of its kind.
-        processor_auto_class: `AutoFeatureExtractor`, `AutoImageProcessor` or `AutoVideoProcessor`.
+        config: name of the configuration class in `configuration_<stem>.py`; it carries the `model_type`.
+        processor: name of the processor class in `processing_<stem>.py`; its Auto class follows from its kind.
+        models: names of the model classes in `modeling_<stem>.py` by task. `AutoModel` gives the one that a checkpoint
+            names in its `architectures`, and without such a name the first, the primary class.
     """
 
     stem: str
-    config_class: type[PreTrainedConfig]
-    primary_class: type[PreTrainedModel]
-    processor_class: type
-    processor_auto_class: type
-    task_classes: dict[type, type[PreTrainedModel]] = field(default_factory=dict)
+    config: str
+    processor: str
+    models: Mapping[str, str]
+
+    @cached_property
+    def config_class(self) -> type[PreTrainedConfig]:
+        """The configuration class."""
+        return self._defined("configuration", self.config)
+
+    @cached_property
+    def processor_class(self) -> type:
+        """The processor class."""
+        return self._defined("processing", self.processor)
+
+    @cached_property
+    def processor_auto_class(self) -> type:
+        """The Auto class of the processor's kind, such as `AutoVideoProcessor`."""
+        return kind_of_processor(self.processor_class)[0]
+
+    @cached_property
+    def task_classes(self) -> dict[type, type[PreTrainedModel]]:
+        """By the Auto class of each of its tasks the model class that it gives."""
+        return {AUTO_CLASSES[task]: self._defined("modeling", name) for task, name in self.models.items()}
+
+    @cached_property
+    def primary_class(self) -> type[PreTrainedModel]:
+        """The model class that `AutoModel` gives when nothing says otherwise."""
+        return next(iter(self.task_classes.values()))
+
+    def _defined(self, room: str, name: str) -> Any:
+        return getattr(importlib.import_module(f".{room}.{room}_{self.stem}", __package__), name)
 
 
 METHODS = (
     Method(
         stem="asm_loc",
-        config_class=AsmLocConfig,
-        primary_class=AsmLocForTemporalActionLocalization,
-        processor_class=AsmLocProcessor,
-        processor_auto_class=AutoFeatureExtractor,
-        task_classes={AutoModelForTemporalActionLocalization: AsmLocForTemporalActionLocalization},
+        config="AsmLocConfig",
+        processor="AsmLocProcessor",
+        models={"temporal-action-localization": "AsmLocForTemporalActionLocalization"},
     ),
     Method(
         stem="l2_caf",
-        config_class=L2CafConfig,
-        primary_class=L2CafForObjectLocalization,
-        processor_class=L2CafImageProcessor,
-        processor_auto_class=AutoImageProcessor,
-        task_classes={AutoModelForObjectLocalization: L2CafForObjectLocalization},
+        config="L2CafConfig",
+        processor="L2CafImageProcessor",
+        models={"object-localization": "L2CafForObjectLocalization"},
     ),
     Method(
         stem="mal",
-        config_class=MalConfig,
-        primary_class=MalForMaskLabeling,
-        processor_class=MalImageProcessor,
-        processor_auto_class=AutoImageProcessor,
-        task_classes={AutoModelForMaskLabeling: MalForMaskLabeling},
+        config="MalConfig",
+        processor="MalImageProcessor",
+        models={"mask-labeling": "MalForMaskLabeling"},
     ),
     Method(
         stem="stts",
-        config_class=SttsConfig,
-        primary_class=SttsForVideoClassification,
-        processor_class=SttsVideoProcessor,
-        processor_auto_class=AutoVideoProcessor,
-        task_classes={AutoModelForVideoClassification: SttsForVideoClassification},
+        config="SttsConfig",
+        processor="SttsVideoProcessor",
+        models={"video-classification": "SttsForVideoClassification"},
     ),
 )
-
-# Tasks without a pipeline in transformers: name, pipeline, Auto class, kind of input.
-PIPELINES = (
-    (
-        "temporal-action-localization",
-        TemporalActionLocalizationPipeline,
-        AutoModelForTemporalActionLocalization,
-        "video",
-    ),
-    ("attention-localization", AttentionLocalizationPipeline, AutoModelForObjectLocalization, "image"),
-    ("mask-labeling", MaskLabelingPipeline, AutoModelForMaskLabeling, "image"),
-)
-
-TASK_OF_AUTO_CLASS = {
-    AutoModelForImageClassification: "image-classification",
-    AutoModelForVideoClassification: "video-classification",
-} | {auto_class: task for task, _, auto_class, _ in PIPELINES}
 
 
 def register_all() -> None:
@@ -139,13 +142,65 @@ def register_all() -> None:
         ValueError: when a future transformers release uses one of our `model_type`s itself.
     """
     for method in METHODS:
-        AutoConfig.register(method.config_class.model_type, method.config_class)
-        AutoModel.register(method.config_class, method.primary_class)
-        for auto_class, model_class in method.task_classes.items():
-            auto_class.register(method.config_class, model_class)
-        _register_processor(method)
-    for task, pipeline_class, auto_class, kind in PIPELINES:
-        PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=pipeline_class, pt_model=auto_class, type=kind)
+        register_method(method)
+    for task in TASKS.values():
+        register_pipeline(task)
+    # The name of object localisation's pipeline in earlier releases.
+    PIPELINE_REGISTRY.task_aliases["attention-localization"] = "object-localization"
+
+
+def register_method(method: Method) -> None:
+    """Register a method's configuration, models and processor with the Auto classes.
+
+    Raises:
+        ValueError: the `model_type` is taken, or the processor is of no known kind.
+    """
+    AutoConfig.register(method.config_class.model_type, method.config_class)
+    models = tuple(dict.fromkeys(method.task_classes.values()))
+    # Of several classes transformers chooses the one that the configuration's `architectures` name; its public
+    # `register` takes only one.
+    AutoModel._model_mapping.register(method.config_class, models[0] if len(models) == 1 else models)
+    for auto_class, model_class in method.task_classes.items():
+        auto_class.register(method.config_class, model_class)
+    # Without it AutoProcessor tries one kind after another and asks about the repository's code on the way.
+    AutoProcessor.register(method.config_class, method.processor_class)
+    if method.processor_auto_class is AutoImageProcessor:
+        AutoImageProcessor.register(
+            method.config_class, image_processor_classes={"torchvision": method.processor_class}
+        )
+    elif method.processor_auto_class is not AutoProcessor:
+        method.processor_auto_class.register(method.config_class, method.processor_class)
+
+
+def register_pipeline(task: Task) -> None:
+    """Register a task's pipeline, if it has one of its own; it takes the place of one of transformers."""
+    if task.pipeline is None:
+        return
+    known = PIPELINE_REGISTRY.supported_tasks.get(task.name)
+    if known is not None:
+        # Releases of transformers that name their classes import them on use, because they load PyAV.
+        module, _, name = task.pipeline.partition(":")
+        is_named = isinstance(known["impl"], str)
+        known["impl"] = f"{resolve_name(module, __package__)}.{name}" if is_named else resolve(task.pipeline)
+    else:
+        PIPELINE_REGISTRY.register_pipeline(
+            task.name,
+            pipeline_class=resolve(task.pipeline),
+            pt_model=AUTO_CLASSES[task.name],
+            type=task.pipeline_kind,
+        )
+
+
+def kind_of_processor(processor_class: type) -> tuple[type, str]:
+    """Give the Auto class that loads a processor, and the file it is saved in.
+
+    Raises:
+        ValueError: it is no processor of transformers.
+    """
+    for base, auto_class, file_name in PROCESSOR_KINDS:
+        if issubclass(processor_class, base):
+            return auto_class, file_name
+    raise ValueError(f"{processor_class.__name__} is no processor of transformers, so no Auto class could load it")
 
 
 def method_of(config: PreTrainedConfig) -> Method:
@@ -161,28 +216,23 @@ def method_of(config: PreTrainedConfig) -> Method:
     raise ValueError(f"model_type {config.model_type!r} is no method of hf_vidmodels; there are: {known}")
 
 
-def task_of(config: PreTrainedConfig) -> str:
-    """Give the pipeline task of a method's primary class, such as `"temporal-action-localization"`.
+def task_of(config: PreTrainedConfig) -> Task:
+    """Find the task of a checkpoint, of this package or of transformers, by the `architectures` of its configuration.
+
+    A configuration of this package without `architectures` has the task of its method's primary class.
 
     Raises:
-        ValueError: when the configuration belongs to no method of this package.
+        ValueError: when the model answers none of the tasks, or the configuration does not say which class it is for.
     """
-    method = method_of(config)
-    return next(
-        TASK_OF_AUTO_CLASS[auto_class]
-        for auto_class, model_class in method.task_classes.items()
-        if model_class is method.primary_class and auto_class in TASK_OF_AUTO_CLASS
-    )
+    names = config.architectures or [_primary_name(config)]
+    for task, auto_class in AUTO_CLASSES.items():
+        found = auto_class._model_mapping.get(type(config), ())
+        classes = found if isinstance(found, tuple | list) else (found,)
+        if any(model_class.__name__ in names for model_class in classes):
+            return TASKS[task]
+    known = ", ".join(TASKS)
+    raise ValueError(f"model_type {config.model_type!r} with {' and '.join(names)} is for none of the tasks {known}")
 
 
-def _register_processor(method: Method) -> None:
-    # Without it AutoProcessor tries one kind after another and asks about the repository's code on the way.
-    AutoProcessor.register(method.config_class, method.processor_class)
-    if method.processor_auto_class is AutoImageProcessor:
-        AutoImageProcessor.register(
-            method.config_class, image_processor_classes={"torchvision": method.processor_class}
-        )
-    elif method.processor_auto_class in (AutoVideoProcessor, AutoFeatureExtractor):
-        method.processor_auto_class.register(method.config_class, method.processor_class)
-    else:
-        raise ValueError(f"no rule to register a processor of {method.stem} with {method.processor_auto_class}")
+def _primary_name(config: PreTrainedConfig) -> str:
+    return method_of(config).primary_class.__name__

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from hf_vidmodels import MalForMaskLabeling, MalImageProcessor
@@ -33,7 +34,7 @@ def predict(model, tmp_path):
         arguments = argparse.Namespace(
             model=model, output_dir=tmp_path / "out", device="cpu", threshold=threshold, boxes=file
         )
-        label_pictures(arguments, find_pictures(tmp_path / "in"))
+        label_pictures(arguments, find_pictures(tmp_path / "in"), Accelerator(cpu=True))
         return json.loads((tmp_path / "out" / "masks.json").read_text())
 
     write_pictures(tmp_path / "in", "a.png", "deep/b.png")

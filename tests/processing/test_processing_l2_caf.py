@@ -84,7 +84,7 @@ def test_a_box_of_a_single_bright_cell_surrounds_it():
 
 
 def test_the_pipeline_gives_a_box_and_a_heat_map_for_each_class(folder):
-    explain = pipeline("attention-localization", model=str(folder))
+    explain = pipeline("object-localization", model=str(folder))
     image = picture()
     alone = explain(image)
     assert [answer["label"] for answer in alone] == ["all classes"]
@@ -98,7 +98,7 @@ def test_the_pipeline_gives_a_box_and_a_heat_map_for_each_class(folder):
 
 
 def test_the_contact_sheet_has_a_row_for_each_picture_and_a_column_for_each_class(folder):
-    explain = pipeline("attention-localization", model=str(folder))
+    explain = pipeline("object-localization", model=str(folder))
     rows = [
         {"image": image, "title": name, "explanations": explain(image, objective="centered")}
         for name, image in (("a wide one", picture()), ("a tall one", picture(200, 100)))

@@ -101,7 +101,7 @@ def test_an_option_of_another_task_is_refused(checkpoint, inputs, tmp_path, pred
     status, _, err = predict("--model", checkpoint, "--input", inputs, *option)
     assert status == 2
     assert err.splitlines()[-1] == (
-        f"error: {option[0]} is for attention-localization, but {checkpoint} is used for "
+        f"error: {option[0]} is for object-localization, but {checkpoint} is used for "
         "temporal-action-localization; leave it out"
     )
     assert not (tmp_path / "out").exists()

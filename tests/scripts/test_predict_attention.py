@@ -72,7 +72,7 @@ def test_pictures_cannot_be_embedded_as_videos(predict, pictures, checkpoint, tm
     assert status == 2
     assert error.splitlines()[-1] == (
         f"error: --embed_video is for temporal-action-localization, but {checkpoint} is used for "
-        "attention-localization; leave it out"
+        "object-localization; leave it out"
     )
     assert not (tmp_path / "out").exists()
 

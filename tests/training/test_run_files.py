@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from hf_vidmodels.evaluation.evaluation import Evaluation
 from hf_vidmodels.training.arguments import TrainingArguments
-from hf_vidmodels.training.recipe import Evaluation
 from hf_vidmodels.training.run_files import (
     format_tables,
     open_output_dir,

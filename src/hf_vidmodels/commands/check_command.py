@@ -3,9 +3,9 @@
 Prints a table of its splits and everything that is wrong with it, and writes one picture a split. Warnings can be
 lived with; with any error the exit status is 2.
 
-    hf-vidmodels check --corpus embedded/untrimmed
-    hf-vidmodels check --corpus thumos14 --data_dir data/thumos14 --feature_size 2048
-    hf-vidmodels check --corpus my_folder --task video-classification --output_dir runs/check
+    hf-vidmodels check --dataset_name embedded/untrimmed
+    hf-vidmodels check --dataset_name thumos14 --data_dir data/thumos14 --feature_size 2048
+    hf-vidmodels check --dataset_name my_folder --task video-classification --output_dir runs/check
 """
 
 import argparse
@@ -16,32 +16,33 @@ from pathlib import Path
 from ..command_line import command_parser
 from ..data.annotation_sheet import draw_annotations
 from ..data.content_checks import Problem
-from ..data.contracts import TASKS, describe_task, find_column_problems, find_problems
+from ..data.contracts import describe_task, find_column_problems, find_problems
 from ..data.corpora import Corpus, read_corpus
 from ..data.corpus_table import corpus_table
 from ..data.features.feature_checks import find_feature_problems
 from ..data.picture_checks import find_picture_problems
 from ..optional_packages import require
 from ..output_files import output_file, refuse_inputs_as_outputs
+from ..tasks import TASKS
 from ..visualization.figures import save_figure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, check and report."""
     arguments = parse_arguments(argv)
-    refuse_inputs_as_outputs([arguments.output_dir], [arguments.corpus, arguments.data_dir, arguments.media_dir])
+    refuse_inputs_as_outputs([arguments.output_dir], [arguments.dataset_name, arguments.data_dir, arguments.media_dir])
     require("matplotlib", "drawing annotations")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         corpus = read_corpus(
-            arguments.corpus,
+            arguments.dataset_name,
             arguments.data_dir,
             arguments.task,
             media_dir=arguments.media_dir,
             skip_missing_files=arguments.skip_missing_files,
         )
     problems = [Problem("warning", str(warning.message)) for warning in caught if warning.category is UserWarning]
-    print(f"{arguments.corpus}: {corpus.task}\n")
+    print(f"{arguments.dataset_name}: {corpus.task}\n")
     if wrong_columns := find_column_problems(corpus.splits, corpus.task):
         problems += wrong_columns
         print(describe_task(corpus.task))
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for split, dataset in corpus.splits.items():
             problems += find_feature_problems(dataset, arguments.feature_size, read_values=not arguments.headers_only)
             problems += find_picture_problems(dataset, split)
-        problems += _draw(corpus, arguments.corpus, Path(arguments.output_dir), arguments.num_examples)
+        problems += _draw(corpus, arguments.dataset_name, Path(arguments.output_dir), arguments.num_examples)
     _report(problems)
 
 
@@ -60,6 +61,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = command_parser("check", __doc__)
     parser.add_argument(
+        "--dataset_name",
         "--corpus",
         required=True,
         help="embedded/NAME, thumos14, activitynet, a folder or table of your own, or a Hub data set owner/name",

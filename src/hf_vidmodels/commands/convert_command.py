@@ -15,13 +15,13 @@ from pathlib import Path
 from ..atomic_io import atomic_directory, read_json_object
 from ..auto import method_of
 from ..command_line import command_parser
-from ..conversion.convert_checkpoint import CONVERTERS, convert_official_checkpoint
+from ..conversion.convert_checkpoint import convert_official_checkpoint, converted_methods
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = command_parser("convert", __doc__)
-    parser.add_argument("--method", required=True, choices=sorted(CONVERTERS), help="the method's name")
+    parser.add_argument("--method", required=True, choices=converted_methods(), help="the method's name")
     parser.add_argument(
         "--checkpoint", required=True, nargs="+", help="file (.pth, .safetensors), folder, or the files of a cascade"
     )

@@ -53,7 +53,7 @@ STREAM_OPTIONS = ("revision", "pooling", "num_frames", "size", "crop_size", "ran
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, make the features and report."""
     arguments = parse_arguments(argv)
-    refuse_inputs_as_outputs([arguments.output_dir], [arguments.videos, arguments.corpus, arguments.checkpoint])
+    refuse_inputs_as_outputs([arguments.output_dir], [arguments.videos, arguments.dataset_name, arguments.checkpoint])
     videos = read_videos(arguments)
     logging.disable_progress_bar()
     extractor = make_extractor(arguments)
@@ -77,7 +77,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_parser("extract", __doc__)
     videos = parser.add_argument_group("videos").add_mutually_exclusive_group(required=True)
     videos.add_argument("--videos", type=Path, help="folder of video files, sub-folders included")
-    videos.add_argument("--corpus", help="corpus with videos, by name or path (see hf-vidmodels check)")
+    videos.add_argument(
+        "--dataset_name", "--corpus", help="corpus with videos, by name or path (see hf-vidmodels check)"
+    )
     parser.add_argument("--data_dir", help="folder of the corpus, where it needs one")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the feature files")
 
@@ -129,7 +131,7 @@ def read_videos(arguments: argparse.Namespace) -> dict[str, Any]:
         return find_videos(arguments.videos)
     from ..data.corpora import load_corpus
 
-    return videos_of_corpus(load_corpus(arguments.corpus, data_dir=arguments.data_dir))
+    return videos_of_corpus(load_corpus(arguments.dataset_name, data_dir=arguments.data_dir))
 
 
 def make_extractor(arguments: argparse.Namespace) -> SnippetFeatureExtractor:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tqdm.auto import tqdm
+from accelerate import Accelerator
 from transformers import AutoImageProcessor
 
 from ..atomic_io import atomic_write, read_json_object, write_json
@@ -19,7 +18,8 @@ from ..pipelines.mask_labeling import MaskLabelingPipeline
 from ..processing.picture_reading import read_picture
 from ..visualization.mask_overlays import draw_instances
 from .opened_models import open_model
-from .text_tables import one_line, print_table, report_failures
+from .prediction_runs import TableRows, predict_each
+from .text_tables import print_table, report_failures
 
 BOXES_IN_TABLE = 4
 
@@ -32,51 +32,51 @@ class PictureBoxes:
     names: list[str | None]
 
 
-def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path]) -> None:
+def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], accelerator: Accelerator) -> None:
     """Make the masks of the boxes in every picture, draw, write and print them.
 
     Args:
-        arguments: `model`, `output_dir`, `device`, `threshold` (probability of a mask's pixels; None = as the model
-            says) and `boxes` (a COCO instance file, or JSON with the boxes xyxy of each picture by its name; None =
-            one box around each whole picture).
+        arguments: `model`, `output_dir`, `device` (this process's), `threshold` (probability of a mask's pixels;
+            None = as the model says) and `boxes` (a COCO instance file, or JSON with the boxes xyxy of each picture
+            by its name; None = one box around each whole picture).
         sources: pictures by name.
+        accelerator: whose processes share the pictures.
 
     Raises:
         FileNotFoundError: the file of boxes is missing.
         ValueError: it does not fit the pictures, or at the end when some could not be labelled.
     """
     boxes = None if arguments.boxes is None else read_boxes(arguments.boxes, sources)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = open_model(arguments.model, inference_only=True)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
-    label = MaskLabelingPipeline(model, image_processor=processor, device=device)
+    label = MaskLabelingPipeline(model, image_processor=processor, device=arguments.device)
     options = {"encode_rle": True} | (
         {} if arguments.threshold is None else {"mask_thresholds": [arguments.threshold]}
     )
-    answers, failures, rows = {}, {}, []
-    for name, path in tqdm(sources.items(), unit="picture", disable=len(sources) == 1):
-        try:
-            file = output_file(arguments.output_dir, name, ".masks.png", nested=True)
-            picture = read_picture(path)
-            given = PictureBoxes([[0, 0, *picture.size]], [None]) if boxes is None else boxes[name]
-            found = label(picture, boxes=given.boxes, **options)
-        except (ValueError, OSError) as error:
-            failures[name] = one_line(error)
-            continue
-        answers[name] = [
-            {"box": box, "label": label_name, **{key: answer[key] for key in ("score", "area", "segmentation")}}
-            for box, label_name, answer in zip(given.boxes, given.names, found, strict=True)
-        ]
+
+    def label_one(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
+        file = output_file(arguments.output_dir, name, ".masks.png", nested=True)
+        picture = read_picture(path)
+        given = PictureBoxes([[0, 0, *picture.size]], [None]) if boxes is None else boxes[name]
+        found = label(picture, boxes=given.boxes, **options)
         masks = decode_rles([answer["segmentation"] for answer in found]) if found else None
         drawing = draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found])
         with atomic_write(file) as opened:
             drawing.save(opened, format="png")
-        rows += table_rows(name, answers[name])
-    if answers:
+        answers = [
+            {"box": box, "label": label_name, **{key: answer[key] for key in ("score", "area", "segmentation")}}
+            for box, label_name, answer in zip(given.boxes, given.names, found, strict=True)
+        ]
+        return answers, table_rows(name, answers)
+
+    def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "masks.json", answers)
-    print_table(("picture", "box", "class", "score", "share of the box"), rows)
-    report_failures(failures, len(sources), "pictures could not be labelled")
-    print(f"\nwrote masks.json and the drawings of {len(answers)} pictures to {arguments.output_dir}")
+
+    found = predict_each(sources, label_one, accelerator, "picture", write)
+    if accelerator.is_main_process:
+        print_table(("picture", "box", "class", "score", "share of the box"), found.rows)
+        report_failures(found.failures, len(sources), "pictures could not be labelled")
+        print(f"\nwrote masks.json and the drawings of {len(found.answers)} pictures to {arguments.output_dir}")
 
 
 def read_boxes(path: Path, sources: Mapping[str, Path]) -> dict[str, PictureBoxes]:
@@ -97,7 +97,7 @@ def read_boxes(path: Path, sources: Mapping[str, Path]) -> dict[str, PictureBoxe
     return found
 
 
-def table_rows(name: str, answers: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def table_rows(name: str, answers: Sequence[Mapping[str, Any]]) -> TableRows:
     """Give the lines of the printed table for one picture: its first boxes, and how many more there are."""
     rows = []
     for number, answer in enumerate(answers[:BOXES_IN_TABLE]):

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tqdm.auto import tqdm
+from accelerate import Accelerator
 from transformers import PreTrainedConfig
 
 from ..data.features.feature_files import FEATURE_SUFFIXES
@@ -22,7 +21,8 @@ from ..visualization.figures import save_figure
 from ..visualization.timeline_page import write_timeline_page
 from ..visualization.timelines import draw_timeline
 from .opened_models import open_model
-from .text_tables import one_line, print_table, report_failures
+from .prediction_runs import TableRows, predict_each
+from .text_tables import print_table, report_failures
 
 SEGMENTS_IN_TABLE = 3
 FRAMES_IN_PICTURE = 12
@@ -67,39 +67,40 @@ def find_sources(path: Path) -> dict[str, Source]:
     return {name: Source(videos.get(name), features.get(name)) for name in sorted(videos.keys() | features.keys())}
 
 
-def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source]) -> None:
+def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source], accelerator: Accelerator) -> None:
     """Localise actions in time in every input, write and print what is found.
+
+    Args:
+        arguments: those of the predict command; `device` is this process's.
+        sources: inputs by id.
+        accelerator: whose processes share the inputs.
 
     Raises:
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
     require("matplotlib", "drawing predictions")
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    locate = TemporalActionLocalizationPipeline(open_model(arguments.model), device=device)
+    model = open_model(arguments.model)
+    locate = TemporalActionLocalizationPipeline(model, device=arguments.device)
+    id2label = model.config.id2label
     if any(source.features is None for source in sources.values()):
-        print(f"features by {', '.join(locate.snippet_extractor.streams)} networks of the checkpoint")
-    predictions, failures, rows = {}, {}, []
-    try:
-        for video_id, source in tqdm(sources.items(), unit="video", disable=len(sources) == 1):
-            try:
-                features = locate.preprocess(source.features or source.video)
-                prediction = locate.forward([features], return_curves=True)[0]
-                picture = describe_source(source, len(features["features"]), locate.model.config)
-            except (ValueError, OSError) as error:
-                failures[video_id] = one_line(error)
-                continue
-            best = best_segments(prediction, arguments.top_k, arguments.threshold)
-            predictions[video_id] = best
-            rows += table_rows(video_id, picture["duration"], best, locate.model.config.id2label)
-            draw(arguments, video_id, source, best, picture, prediction, locate.model.config.id2label)
-    finally:
-        if predictions:
-            write_activitynet_results(
-                arguments.output_dir / "predictions.json", predictions, locate.model.config.id2label
-            )
-    print_table(("video", "duration", "action", "score", "start", "end"), rows)
-    report_failures(failures, len(sources), "inputs could not be predicted on")
-    print(f"\nwrote predictions.json and the timelines of {len(predictions)} videos to {arguments.output_dir}")
+        accelerator.print(f"features by {', '.join(locate.snippet_extractor.streams)} networks of the checkpoint")
+
+    def localize(video_id: str, source: Source) -> tuple[dict[str, np.ndarray], TableRows]:
+        features = locate.preprocess(source.features or source.video)
+        prediction = locate.forward([features], return_curves=True)[0]
+        picture = describe_source(source, len(features["features"]), model.config)
+        best = best_segments(prediction, arguments.top_k, arguments.threshold)
+        draw(arguments, video_id, source, best, picture, prediction, id2label)
+        return best, table_rows(video_id, picture["duration"], best, id2label)
+
+    def write(answers: dict[str, Any]) -> None:
+        write_activitynet_results(arguments.output_dir / "predictions.json", answers, id2label)
+
+    found = predict_each(sources, localize, accelerator, "video", write)
+    if accelerator.is_main_process:
+        print_table(("video", "duration", "action", "score", "start", "end"), found.rows)
+        report_failures(found.failures, len(sources), "inputs could not be predicted on")
+        print(f"\nwrote predictions.json and the timelines of {len(found.answers)} videos to {arguments.output_dir}")
 
 
 def describe_source(source: Source, num_features: int, config: PreTrainedConfig) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def draw(
 
 def table_rows(
     video_id: str, duration: float, best: Mapping[str, np.ndarray], label_names: Mapping[int, str]
-) -> list[tuple[str, ...]]:
+) -> TableRows:
     """Give the lines of the printed table for one video: its best segments, and how many more there are."""
     head = (video_id, f"{duration:.1f} s")
     if not len(best["scores"]):

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor, PreTrainedModel
+from accelerate import Accelerator
+from transformers import AutoModelForVideoClassification, PreTrainedModel
 
 from ..atomic_io import write_json
 from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
 from ..data.video_writing import write_video
+from ..evaluation.class_scores import is_multi_label
+from ..evaluation.video_classification_evaluation import load_views_processor
 from ..modeling.modeling_stts import kept_regions
 from ..optional_packages import require
 from ..output_files import output_file
@@ -20,7 +22,8 @@ from ..processing.base_video_processing import VideoViewsProcessor
 from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
 from .opened_models import open_model
-from .text_tables import one_line, print_table, report_failures
+from .prediction_runs import TableRows, predict_each
+from .text_tables import class_rows, print_table, report_failures
 
 DEFAULT_TOP_K = 5
 CLASSES_IN_PICTURE = 3
@@ -42,38 +45,38 @@ def find_classified_videos(path: Path) -> dict[str, Path]:
     return {path.stem: path}
 
 
-def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path]) -> None:
+def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], accelerator: Accelerator) -> None:
     """Classify every video by the views of the model's test protocol; write and print what is found.
 
     OUTPUT_DIR gets predictions.json and for every video a film strip NAME.png; when the model selects tokens also a
     video NAME.mp4 of what it kept. Pictures show the middle one of the views.
 
+    Args:
+        arguments: those of the predict command; `device` is this process's.
+        sources: videos by id.
+        accelerator: whose processes share the videos.
+
     Raises:
         ValueError: when the checkpoint cannot take videos, or at the end when some could not be read.
     """
     require("matplotlib", "drawing predictions")
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = open_model(arguments.model, device, AutoModelForVideoClassification)
-    processor = AutoVideoProcessor.from_pretrained(arguments.model)
+    model = open_model(arguments.model, arguments.device, AutoModelForVideoClassification)
+    processor = load_views_processor(arguments.model)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    predictions, failures, rows = {}, {}, []
-    for name, path in tqdm(sources.items(), unit="video", disable=len(sources) == 1):
-        try:
-            found, picture = _classify(model, processor, path, arguments)
-        except (ValueError, OSError) as error:
-            failures[name] = one_line(error)
-            continue
-        predictions[name] = found
+
+    def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
+        found, picture = _classify(model, processor, path, arguments)
         _draw(arguments.output_dir, name, found, **picture)
-        rows += [
-            (name if place == 0 else "", answer["label"], f"{answer['score']:.3f}")
-            for place, answer in enumerate(found)
-        ]
-    if predictions:
-        write_json(arguments.output_dir / "predictions.json", predictions)
-    print_table(("video", "class", "score"), rows)
-    report_failures(failures, len(sources), "videos could not be classified")
-    print(f"\nwrote predictions.json and the film strips of {len(predictions)} videos to {arguments.output_dir}")
+        return found, class_rows(name, found)
+
+    def write(answers: dict[str, Any]) -> None:
+        write_json(arguments.output_dir / "predictions.json", answers)
+
+    found = predict_each(sources, classify, accelerator, "video", write)
+    if accelerator.is_main_process:
+        print_table(("video", "class", "score"), found.rows)
+        report_failures(found.failures, len(sources), "videos could not be classified")
+        print(f"\nwrote predictions.json and the film strips of {len(found.answers)} videos to {arguments.output_dir}")
 
 
 def _classify(
@@ -89,7 +92,10 @@ def _classify(
         output = model(views.to(model.device))
     # Summed scores of several views grow with their number; shares are what people read.
     best = processor.post_process_video_classification(
-        output.logits[None], arguments.top_k or DEFAULT_TOP_K, view_aggregation="mean"
+        output.logits[None],
+        arguments.top_k or DEFAULT_TOP_K,
+        view_aggregation="mean",
+        multi_label=is_multi_label(model.config),
     )[0]
     found = [
         {"label": model.config.id2label[int(label)], "score": float(score)}

@@ -1,6 +1,7 @@
 """Results as lines of text in columns, and inputs that failed, the same way for every command."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -10,6 +11,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, ["-" * width for width in widths], *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def class_rows(name: str, found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Give the lines of the printed table for one input: its best classes."""
+    return [
+        (name if place == 0 else "", answer["label"], f"{answer['score']:.3f}") for place, answer in enumerate(found)
+    ]
 
 
 def report_failures(failures: Mapping[str, str], num_inputs: int, sentence: str) -> None:

@@ -1,19 +1,19 @@
-"""The one door to all converters of official checkpoints; a method with a converter is a line of `CONVERTERS`."""
+"""The one door to all converters of official checkpoints: `convert_<stem>` in `convert_<stem>.py` of each method."""
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from .convert_asm_loc import convert_asm_loc
-from .convert_mal import convert_mal
-from .convert_stts import convert_stts
+PREFIX = "convert_"
 
-CONVERTERS: dict[str, Callable[[Any, Mapping[str, Any]], PreTrainedModel]] = {
-    "asm_loc": convert_asm_loc,
-    "mal": convert_mal,
-    "stts": convert_stts,
-}
+
+def converted_methods() -> list[str]:
+    """Give the stems of the methods that have a converter."""
+    stems = {path.stem for path in Path(__file__).parent.glob(f"{PREFIX}*.py")} - {Path(__file__).stem}
+    return sorted(stem.removeprefix(PREFIX) for stem in stems)
 
 
 def convert_official_checkpoint(
@@ -22,7 +22,7 @@ def convert_official_checkpoint(
     """Turn the checkpoint of a method's official code into our model.
 
     Args:
-        method: a key of `CONVERTERS`.
+        method: one of `converted_methods()`.
         state_dict_or_path: weights as a state dict, a file, or for cascades the list of their parts or a folder.
         official_config: the official code's options by their own names.
 
@@ -34,6 +34,7 @@ def convert_official_checkpoint(
         ValueError: no such method, or a checkpoint and options that do not fit each other; nothing is left over
             silently.
     """
-    if method not in CONVERTERS:
-        raise ValueError(f"there is no converter for method {method!r}; there are: {', '.join(sorted(CONVERTERS))}")
-    return CONVERTERS[method](state_dict_or_path, official_config)
+    if method not in converted_methods():
+        raise ValueError(f"there is no converter for method {method!r}; there are: {', '.join(converted_methods())}")
+    name = f"{PREFIX}{method}"
+    return getattr(importlib.import_module(f".{name}", __package__), name)(state_dict_or_path, official_config)

@@ -5,13 +5,16 @@ Drawn as they are, mistakes included: a segment beyond the end of its video is s
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..modeling.ops.run_length_masks import decode_rles
+from ..tasks import TASKS, resolve
 from ..visualization.figures import new_figure
 from ..visualization.mask_overlays import paint_masks
+from ..visualization.picture_grid import PicturePanel, draw_picture_grid, plain_text
 from .contracts import class_names_of
 
 if TYPE_CHECKING:
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
 
 SEGMENT_COLOR = "#0072B2"
 WRONG_COLOR = "#D55E00"
-PICTURE_COLUMNS = 4
-PICTURE_SIZE = 2.6
 TIMELINE_WIDTH = 11.0
 ROW_HEIGHT = 0.3
 PANEL_MARGIN = 0.75
@@ -33,7 +34,7 @@ def draw_annotations(dataset: "Dataset", task: str, num_examples: int = 8, title
 
     Args:
         dataset: one split, not empty.
-        task: a key of `contracts.TASKS`.
+        task: a key of `tasks.TASKS`, whose row names the drawing.
         num_examples: how many examples at most.
         title: heading.
 
@@ -47,19 +48,18 @@ def draw_annotations(dataset: "Dataset", task: str, num_examples: int = 8, title
         )
     chosen = np.unique(np.linspace(0, dataset.num_rows - 1, min(num_examples, dataset.num_rows)).round().astype(int))
     examples = [dataset[int(row)] for row in chosen]
-    if task == "temporal-action-localization":
-        return _draw_timelines(examples, dataset.features["labels"], title)
-    return _draw_pictures(examples, dataset.features, _PICTURES[task], title)
+    return resolve(TASKS[task].draw_examples)(examples, dataset.features, title)
 
 
-def _draw_timelines(examples: list[dict[str, Any]], label_feature: Any, title: str) -> "Figure":
+def draw_segments(examples: list[dict[str, Any]], features: Any, title: str) -> "Figure":
+    """Draw one time line for each video, with a bar for each segment."""
     classes = [_classes_of_video(example) for example in examples]
     heights = [ROW_HEIGHT * max(1, len(shown)) + PANEL_MARGIN for shown in classes]
     figure = new_figure(figsize=(TIMELINE_WIDTH, sum(heights) + 0.4), layout="constrained")
-    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=12)
+    figure.suptitle(plain_text(title), x=0.01, ha="left", fontsize=12)
     panels = figure.subplots(len(examples), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, example, shown in zip(panels, examples, classes, strict=True):
-        _draw_timeline(axes, example, shown, label_feature)
+        _draw_timeline(axes, example, shown, features["labels"])
     panels[-1].set_xlabel("time in seconds", fontsize=8)
     return figure
 
@@ -82,57 +82,41 @@ def _draw_timeline(axes: "Axes", example: dict[str, Any], classes: list[int], la
             edgecolor="white",
             linewidth=0.5,
         )
-    class_names = [_plain(textwrap.shorten(_class_text(label, label_feature), 32)) for label in classes]
+    class_names = [plain_text(textwrap.shorten(_class_text(label, label_feature), 32)) for label in classes]
     axes.set_yticks(range(len(classes)), class_names, fontsize=8)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_xlim(0, np.nanmax([duration, *(segment["end"] for segment in segments)]))
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     count = f"{len(segments)} segment{'s' * (len(segments) > 1)}" if segments else "no segments, classes only"
-    axes.set_title(_plain(f"{example['video_id']}: {duration:.4g} s, {count}"), loc="left", fontsize=8.5)
+    axes.set_title(plain_text(f"{example['video_id']}: {duration:.4g} s, {count}"), loc="left", fontsize=8.5)
 
 
 def _draw_pictures(
-    examples: list[dict[str, Any]], features: Any, read: Callable[..., tuple[np.ndarray, list, str]], title: str
+    read: Callable[[dict[str, Any], Any], PicturePanel], examples: list[dict[str, Any]], features: Any, title: str
 ) -> "Figure":
-    columns = min(PICTURE_COLUMNS, len(examples))
-    lines = -(-len(examples) // columns)
-    figure = new_figure(figsize=(PICTURE_SIZE * columns, (PICTURE_SIZE + 0.2) * lines + 0.4), layout="constrained")
-    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=12)
-    from matplotlib.patches import Rectangle
-
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, example in zip(panels, examples, strict=False):
-        picture, boxes, caption = read(example, features)
-        axes.imshow(picture)
-        for (left, top, right, bottom), name in boxes:
-            axes.add_patch(
-                Rectangle((left, top), right - left, bottom - top, fill=False, color=WRONG_COLOR, linewidth=1.5)
-            )
-            axes.text(left, top, _plain(name), fontsize=7, color="white", backgroundcolor=WRONG_COLOR, va="bottom")
-        axes.set_title(_plain(textwrap.shorten(caption, 40)), fontsize=8)
-    return figure
+    """Draw one picture for each example, as `read(example, features)` gives it."""
+    return draw_picture_grid([read(example, features) for example in examples], title)
 
 
-def _read_classified_image(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
-    return _pixels(example["image"]), [], _class_text(example["label"], features["label"])
+def _read_classified_image(example: dict[str, Any], features: Any) -> PicturePanel:
+    return PicturePanel(_pixels(example["image"]), [], _class_text(example["label"], features["label"]))
 
 
-def _read_classified_video(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+def _read_classified_video(example: dict[str, Any], features: Any) -> PicturePanel:
     from ..processing.decoding import decode_frames, probe_video
 
     middle = probe_video(example["video"]).num_frames // 2
-    return decode_frames(example["video"], [middle])[0], [], _class_text(example["label"], features["label"])
+    (frame,) = decode_frames(example["video"], [middle])
+    return PicturePanel(frame, [], _class_text(example["label"], features["label"]))
 
 
-def _read_located_object(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+def _read_located_object(example: dict[str, Any], features: Any) -> PicturePanel:
     name = _class_text(example["label"], features["label"])
-    return _pixels(example["image"]), [(example["bbox"], name)], name
+    return PicturePanel(_pixels(example["image"]), [(example["bbox"], name)], name)
 
 
-def _read_objects(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+def _read_objects(example: dict[str, Any], features: Any) -> PicturePanel:
     category = features["objects"].feature["category"]
     boxes = [
         ((left, top, left + width, top + height), _class_text(item["category"], category))
@@ -143,17 +127,17 @@ def _read_objects(example: dict[str, Any], features: Any) -> tuple[np.ndarray, l
     rles = [rle for item in example["objects"] if (rle := item.get("segmentation")) is not None]
     caption = f"{example['image_id']}: {len(boxes)} objects"
     if not rles:
-        return picture, boxes, caption
+        return PicturePanel(picture, boxes, caption)
     masks = decode_rles(rles)
     if masks.shape[1:] != picture.shape[:2]:
         raise ValueError(
             f"the masks of {example['image_id']} have {masks.shape[1:]} rows and columns, its picture "
             f"{picture.shape[:2]}"
         )
-    return paint_masks(picture, list(masks)), boxes, f"{caption}, {len(rles)} masks"
+    return PicturePanel(paint_masks(picture, list(masks)), boxes, f"{caption}, {len(rles)} masks")
 
 
-def _read_actions(example: dict[str, Any], features: Any) -> tuple[np.ndarray, list, str]:
+def _read_actions(example: dict[str, Any], features: Any) -> PicturePanel:
     from ..processing.decoding import decode_frames, probe_video
 
     metadata = probe_video(example["video"])
@@ -164,16 +148,15 @@ def _read_actions(example: dict[str, Any], features: Any) -> tuple[np.ndarray, l
         (np.asarray(box) * scale, _class_text(labels, features["labels"].feature))
         for box, labels in zip(example["boxes"], example["labels"], strict=True)
     ]
-    return frame, boxes, f"{example['video_id']} at {example['timestamp']:g} s"
+    return PicturePanel(frame, boxes, f"{example['video_id']} at {example['timestamp']:g} s")
 
 
-_PICTURES: dict[str, Callable[[dict[str, Any], Any], tuple[np.ndarray, list, str]]] = {
-    "image-classification": _read_classified_image,
-    "video-classification": _read_classified_video,
-    "mask-labeling": _read_objects,
-    "action-detection": _read_actions,
-    "object-localization": _read_located_object,
-}
+# What the rows of `tasks.TASKS` name: (examples, features, title) -> Figure.
+draw_classified_images = partial(_draw_pictures, _read_classified_image)
+draw_classified_videos = partial(_draw_pictures, _read_classified_video)
+draw_located_objects = partial(_draw_pictures, _read_located_object)
+draw_labelled_objects = partial(_draw_pictures, _read_objects)
+draw_actions = partial(_draw_pictures, _read_actions)
 
 
 def _class_text(label: int | list[int] | None, feature: Any) -> str:
@@ -187,8 +170,3 @@ def _class_text(label: int | list[int] | None, feature: Any) -> str:
 
 def _pixels(image: Any) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
-
-
-def _plain(text: str) -> str:
-    """Keep matplotlib from reading a formula into names that hold `$`."""
-    return text.replace("$", r"\$")

@@ -4,13 +4,14 @@ Every kind of problem becomes one sentence per split that counts the offending r
 to do. `contracts.py` checks before that the columns are there and have the right types.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..tasks import TASKS, resolve
 from .arrow_columns import arrow_column, as_numbers, flatten_lists, is_given, list_lengths, struct_field
 from .instances.object_boxes import describe_box_fault, find_box_faults
 
@@ -51,22 +52,22 @@ def find_content_problems(
 
     Args:
         splits: data sets by split name; the name is empty for a lone data set.
-        task: a key of `contracts.TASKS`.
+        task: a key of `tasks.TASKS`, whose row names the check.
         allow_out_of_duration: report segments beyond the end of their video as a warning, not as an error.
     """
-    check = _TASK_CHECKS[task]
+    check = resolve(TASKS[task].check_contents)
     problems = []
     for name, dataset in splits.items():
         where = f"split {name!r}" if name else "the corpus"
         if dataset.num_rows == 0:
             problems.append(Problem("error", f"{where} is empty; give it at least one example or leave it out"))
             continue
-        check(_SplitReport(where, name in ("", TRAIN_SPLIT), allow_out_of_duration, dataset, problems))
+        check(SplitReport(where, name in ("", TRAIN_SPLIT), allow_out_of_duration, dataset, problems))
     problems += _compare_splits({name: dataset for name, dataset in splits.items() if dataset.num_rows})
     return problems
 
 
-class _SplitReport:
+class SplitReport:
     """The columns of one split as Arrow arrays, and the list that its problems go to."""
 
     def __init__(
@@ -85,12 +86,15 @@ class _SplitReport:
         return arrow_column(self._dataset, name)
 
     def has(self, name: str) -> bool:
+        """Say whether the split has the column."""
         return name in self.features
 
     def add(self, severity: str, found: str, names: Iterable[Any], way_out: str) -> None:
+        """Report what was found, in which rows or objects, and the way out."""
         self.add_sentence(severity, f"{found} ({name_some(names)}); {way_out}")
 
     def add_sentence(self, severity: str, sentence: str) -> None:
+        """Report a whole sentence."""
         self._problems.append(Problem(severity, f"{self.where}: {sentence}"))
 
     def add_rows(self, severity: str, rows: np.ndarray, what: str, way_out: str) -> None:
@@ -113,7 +117,7 @@ def _row_names(dataset: "Dataset") -> np.ndarray:
     return np.array([f"row {row}" for row in range(dataset.num_rows)], dtype=object)
 
 
-def _check_ids(report: _SplitReport, column: str) -> None:
+def _check_ids(report: SplitReport, column: str) -> None:
     ids = report.column(column).to_pylist()
     report.add_rows(
         "error",
@@ -130,7 +134,7 @@ def _check_ids(report: _SplitReport, column: str) -> None:
     )
 
 
-def _check_classes(report: _SplitReport, ids: "pa.Array", rows: np.ndarray, class_label: Any, column: str) -> None:
+def _check_classes(report: SplitReport, ids: "pa.Array", rows: np.ndarray, class_label: Any, column: str) -> None:
     """Report class ids outside the list of classes; a null must have been allowed or dropped by the caller."""
     values = as_numbers(ids)
     outside = ~((values >= 0) & (values < class_label.num_classes))
@@ -144,7 +148,7 @@ def _check_classes(report: _SplitReport, ids: "pa.Array", rows: np.ndarray, clas
         )
 
 
-def _check_positive(report: _SplitReport, column: str, *, null_allowed: bool) -> np.ndarray:
+def _check_positive(report: SplitReport, column: str, *, null_allowed: bool) -> np.ndarray:
     """Report values that are not positive finite numbers; give the values."""
     values = report.column(column)
     numbers = as_numbers(values)
@@ -158,7 +162,7 @@ def _check_positive(report: _SplitReport, column: str, *, null_allowed: bool) ->
     return numbers
 
 
-def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, column: str, convention: str) -> None:
+def _check_boxes(report: SplitReport, boxes: "pa.Array", rows: np.ndarray, column: str, convention: str) -> None:
     """Check boxes `(N, 4)` given as an Arrow list array; `convention` is `xyxy` or `relative xyxy`."""
     wrong_length = list_lengths(boxes) != 4
     report.add_rows(
@@ -188,13 +192,15 @@ def _check_boxes(report: _SplitReport, boxes: "pa.Array", rows: np.ndarray, colu
         )
 
 
-def _check_image_classification(report: _SplitReport) -> None:
+def check_image_classification(report: SplitReport) -> None:
+    """Check the classes of pictures; null is unlabelled."""
     labels = report.column("label")
     rows = np.flatnonzero(is_given(labels))
     _check_classes(report, labels.drop_null(), rows, report.features["label"], "label")
 
 
-def _check_video_classification(report: _SplitReport) -> None:
+def check_video_classification(report: SplitReport) -> None:
+    """Check that training videos have known classes."""
     labels, feature = report.column("label"), report.features["label"]
     if hasattr(feature, "num_classes"):
         # Published test lists keep their classes back.
@@ -207,13 +213,15 @@ def _check_video_classification(report: _SplitReport) -> None:
         _check_classes(report, *flatten_lists(labels), feature.feature, "label")
 
 
-def _check_object_localization(report: _SplitReport) -> None:
+def check_object_localization(report: SplitReport) -> None:
+    """Check class and box of each picture."""
     labels, boxes = report.column("label"), report.column("bbox")
     _check_classes(report, labels, np.arange(len(labels)), report.features["label"], "label")
     _check_boxes(report, boxes, np.arange(len(boxes)), "bbox", "xyxy")
 
 
-def _check_mask_labeling(report: _SplitReport) -> None:
+def check_mask_labeling(report: SplitReport) -> None:
+    """Check ids, classes and boxes of the objects."""
     _check_ids(report, "image_id")
     objects, rows = flatten_lists(report.column("objects"))
     feature = report.features["objects"].feature
@@ -246,7 +254,8 @@ def _check_mask_labeling(report: _SplitReport) -> None:
             )
 
 
-def _check_action_detection(report: _SplitReport) -> None:
+def check_action_detection(report: SplitReport) -> None:
+    """Check boxes, classes and timestamps."""
     boxes, labels = report.column("boxes"), report.column("labels")
     report.add_rows(
         "error",
@@ -275,7 +284,8 @@ def _check_action_detection(report: _SplitReport) -> None:
     )
 
 
-def _check_temporal_localization(report: _SplitReport) -> None:
+def check_temporal_localization(report: SplitReport) -> None:
+    """Check ids, times and classes of videos and their segments."""
     _check_ids(report, "video_id")
     durations = _check_positive(report, "duration", null_allowed=False)
     for column in ("fps", "frames_per_snippet"):
@@ -299,7 +309,7 @@ def _check_temporal_localization(report: _SplitReport) -> None:
         _check_against_duration(report, rows, ends, durations[rows])
 
 
-def _check_segment_times(report: _SplitReport, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+def _check_segment_times(report: SplitReport, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
     def add(severity: str, wrong: np.ndarray, what: str, way_out: str) -> None:
         if wrong.any():
             names = [
@@ -315,7 +325,7 @@ def _check_segment_times(report: _SplitReport, rows: np.ndarray, starts: np.ndar
     add("warning", finite & (ends == starts), "have no length", "no prediction can match them")
 
 
-def _check_against_duration(report: _SplitReport, rows: np.ndarray, ends: np.ndarray, durations: np.ndarray) -> None:
+def _check_against_duration(report: SplitReport, rows: np.ndarray, ends: np.ndarray, durations: np.ndarray) -> None:
     beyond = ends > durations + DURATION_TOLERANCE
     if not beyond.any():
         return
@@ -331,16 +341,6 @@ def _check_against_duration(report: _SplitReport, rows: np.ndarray, ends: np.nda
         if report.allow_out_of_duration
         else "correct them or set allow_out_of_duration",
     )
-
-
-_TASK_CHECKS: dict[str, Callable[[_SplitReport], None]] = {
-    "image-classification": _check_image_classification,
-    "video-classification": _check_video_classification,
-    "mask-labeling": _check_mask_labeling,
-    "temporal-action-localization": _check_temporal_localization,
-    "action-detection": _check_action_detection,
-    "object-localization": _check_object_localization,
-}
 
 
 def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:

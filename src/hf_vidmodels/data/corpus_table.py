@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..tasks import TASKS
 from .arrow_columns import arrow_column, as_numbers, flatten_lists, list_lengths, struct_field
 from .contracts import class_names_of, task_contract
 
@@ -12,13 +13,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 HEADER = ("split", "examples", "classes", "instances", "total", "shortest", "median", "longest")
-# Where the classes of a task stand, and the column whose entries are counted as instances.
+# Where the classes of a task stand.
 CLASS_COLUMNS = ("labels", "label", "objects")
-INSTANCE_COLUMNS = {
-    "mask-labeling": "objects",
-    "temporal-action-localization": "segments",
-    "action-detection": "boxes",
-}
 
 
 def corpus_table(splits: Mapping[str, "Dataset"], task: str) -> str:
@@ -37,7 +33,7 @@ def corpus_table(splits: Mapping[str, "Dataset"], task: str) -> str:
 
 
 def _split_row(name: str, dataset: "Dataset", task: str) -> tuple[str, ...]:
-    instances = INSTANCE_COLUMNS.get(task)
+    instances = TASKS[task].instances
     has_instances = instances in dataset.features and dataset.num_rows > 0
     return (
         name,

@@ -1,26 +1,99 @@
-"""Temporal action localisation measured and drawn: shared by training runs and `hf-vidmodels evaluate`."""
+"""Temporal action localisation measured and drawn: for training runs and the evaluate command."""
 
+import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers import PreTrainedConfig
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..data.features.video_table import VideoTable
+from ..data.embedded.embedded_cache import default_cache_dir
+from ..data.features.corpus_features import add_features
+from ..data.features.feature_extraction import SnippetFeatureExtractor
+from ..data.features.video_table import VideoTable, warn_of_other_rate
 from ..metrics.activitynet_files import results_to_json
 from ..metrics.temporal_detection import TemporalDetectionResult, temporal_detection_map
-from ..training.recipe import Evaluation
+from .evaluation import Evaluation, rows_of_process
+from .scored_corpora import load_scored_corpus, refuse_other_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TASK = "temporal-action-localization"
 NUM_DRAWN_VIDEOS = 4
 
 # By video id what `localize` gives.
 Predictions = Mapping[str, Mapping[str, np.ndarray]]
 
 
+def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, accelerator: Accelerator) -> Evaluation:
+    """Localise actions in the videos of a split and score them; a sheet of timelines shows the last step.
+
+    A corpus of videos without features is scored when the checkpoint carries its feature extractor.
+
+    Args:
+        model: a model that can `localize`, in evaluation mode, on its device.
+        arguments: those of the evaluate command.
+        accelerator: whose processes share the videos.
+
+    Raises:
+        ValueError: when the split is missing, has other classes, or has no features and the model makes none.
+    """
+    config, split = model.config, arguments.split
+    corpus = load_scored_corpus(arguments, TASK, accelerator)
+    refuse_other_classes(config.id2label, corpus[split].features["labels"])
+    if "features" not in corpus[split].column_names:
+        extractor = SnippetFeatureExtractor.from_checkpoint(model, device=model.device)
+        with accelerator.main_process_first():
+            corpus = add_features(
+                corpus,
+                extractor,
+                default_cache_dir(),
+                num_processes=arguments.feature_processes or 1,
+                show_progress=accelerator.is_main_process,
+            )
+    videos = VideoTable.from_corpus(corpus[split])
+    warn_of_other_rate([videos], config.frames_per_second, config.frames_per_snippet)
+    return evaluate_localization(model, videos, split=split, accelerator=accelerator, batch_size=arguments.batch_size)
+
+
 def evaluate_localization(
+    model: PreTrainedModel, videos: VideoTable, *, split: str, accelerator: Accelerator, batch_size: int
+) -> Evaluation:
+    """Run the whole cascade over the videos as a user would, and score and draw what it finds.
+
+    Args:
+        model: a model that can `localize`, in evaluation mode, on its device; the whole model on every process.
+        videos: with their annotations.
+        split: name of the split, for the report.
+        accelerator: whose processes share the videos.
+        batch_size: videos in one forward pass.
+
+    Returns:
+        As `score_localization`, with the figure `timelines` of the last step.
+    """
+    mine = rows_of_process(accelerator, len(videos))
+    per_step = model.localize(
+        [videos.load(index, model.config.hidden_size) for index in mine],
+        return_all_steps=True,
+        return_curves=True,
+        batch_size=batch_size,
+    )
+    found = [
+        (videos.video_ids[index], [predictions[place] for predictions in per_step]) for place, index in enumerate(mine)
+    ]
+    by_video = dict(gather_object(found))
+    num_steps = len(by_video[videos.video_ids[0]])
+    by_step = {step: {video: by_video[video][step] for video in videos.video_ids} for step in range(num_steps)}
+    evaluation = score_localization(by_step, videos, model.config, split)
+    if accelerator.is_main_process:
+        evaluation.figures = {"timelines": draw_examples(by_step[num_steps - 1], videos, model.config)}
+    return evaluation
+
+
+def score_localization(
     predictions_per_step: Mapping[int, Predictions], videos: VideoTable, config: PreTrainedConfig, split: str
 ) -> Evaluation:
     """Score the predictions of each step of a cascade; the last step's are the answer.

@@ -1,14 +1,20 @@
-"""Masks made from boxes, measured against the true ones and drawn: for training runs and `hf-vidmodels evaluate`."""
+"""Masks made from boxes, measured against the true ones and drawn: for training runs and the evaluate command."""
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from transformers import AutoImageProcessor
 
+from ..data.instances.mask_corpora import MASK_TASK
 from ..metrics.mask_average_precision import coco_average_precision
 from ..metrics.mask_quality import mask_quality
 from ..modeling.ops.run_length_masks import Rle, check_rles, decode_rles
-from ..training.recipe import Evaluation
+from .evaluation import Evaluation, rows_of_process
+from .scored_corpora import load_scored_corpus
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,6 +31,63 @@ SHOWN_PRECISION = ("AP", "AP50", "AP75")
 
 # By annotation id: `segmentation` (RLE) and `score`.
 Labels = Mapping[Any, Mapping[str, Any]]
+
+
+def evaluate_on_corpus(
+    model: "MalForMaskLabeling", arguments: argparse.Namespace, accelerator: Accelerator
+) -> Evaluation:
+    """Make the masks of a split from its boxes and score them; a sheet shows the first pictures.
+
+    Args:
+        model: a model that can `label_masks`, in evaluation mode, on its device.
+        arguments: those of the evaluate command.
+        accelerator: whose processes share the pictures.
+
+    Raises:
+        ValueError: when the split is missing or has no true masks.
+    """
+    pictures = load_scored_corpus(arguments, MASK_TASK, accelerator)[arguments.split]
+    require_true_masks(pictures, arguments.split)
+    return evaluate_masks(
+        model,
+        AutoImageProcessor.from_pretrained(arguments.model),
+        pictures,
+        split=arguments.split,
+        accelerator=accelerator,
+        batch_size=arguments.batch_size,
+    )
+
+
+def evaluate_masks(
+    model: "MalForMaskLabeling",
+    processor: "MalImageProcessor",
+    dataset: "Dataset",
+    *,
+    split: str,
+    accelerator: Accelerator,
+    batch_size: int,
+    is_final: bool = True,
+) -> Evaluation:
+    """Make the masks of all pictures from their boxes and compare them with the true ones.
+
+    Args:
+        model: answers with masks; the whole model on every process.
+        processor: cuts the crops.
+        dataset: with the columns of mask labelling and true masks.
+        split: its name, for the report.
+        accelerator: whose processes share the pictures.
+        batch_size: crops in one forward pass.
+        is_final: also draw the figure `masks` of the first pictures.
+
+    Returns:
+        As `score_masks`.
+    """
+    mine = rows_of_process(accelerator, len(dataset))
+    labels = dict(gather_object(list(label_pictures(model, processor, dataset, mine, batch_size).items())))
+    evaluation = score_masks(labels, dataset, split)
+    if is_final and accelerator.is_main_process:
+        evaluation.figures = {"masks": draw_examples(labels, dataset)}
+    return evaluation
 
 
 def label_pictures(
@@ -74,7 +137,7 @@ def require_true_masks(dataset: "Dataset", split: str) -> None:
         )
 
 
-def evaluate_masks(labels: Labels, dataset: "Dataset", split: str) -> Evaluation:
+def score_masks(labels: Labels, dataset: "Dataset", split: str) -> Evaluation:
     """Compare masks with the true ones.
 
     Args:

@@ -8,39 +8,45 @@ from ..data.contracts import class_names_of
 from ..data.corpora import load_corpus
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from datasets import DatasetDict
 
 
-def load_scored_corpus(
-    arguments: argparse.Namespace, task: str, label_column: str, id2label: Mapping[int, str] | None
-) -> "DatasetDict":
-    """Load the corpus of the command line and check that it fits.
+def load_scored_corpus(arguments: argparse.Namespace, task: str, accelerator: "Accelerator") -> "DatasetDict":
+    """Load the corpus of the command line; the main process goes first and fills the caches.
 
     Args:
-        arguments: `corpus`, `data_dir`, `media_dir`, `skip_missing_files` and `split`.
-        task: a key of `contracts.TASKS`.
-        label_column: the column whose type holds the class names.
-        id2label: class names of the model by id; None for a model that knows no classes.
+        arguments: `dataset_name`, `data_dir`, `media_dir`, `skip_missing_files` and `split`.
+        task: a key of `tasks.TASKS`.
+        accelerator: of this process.
 
     Raises:
-        ValueError: the split is missing, or model and corpus do not number the same classes in the same way.
+        ValueError: the split is missing, or the corpus does not fit the task.
     """
-    corpus = load_corpus(
-        arguments.corpus,
-        data_dir=arguments.data_dir,
-        task=task,
-        media_dir=arguments.media_dir,
-        skip_missing_files=arguments.skip_missing_files,
-    )
+    with accelerator.main_process_first():
+        corpus = load_corpus(
+            arguments.dataset_name,
+            data_dir=arguments.data_dir,
+            task=task,
+            media_dir=arguments.media_dir,
+            skip_missing_files=arguments.skip_missing_files,
+        )
     if arguments.split not in corpus:
-        raise ValueError(f"{arguments.corpus} has no split {arguments.split!r}, it has {', '.join(corpus)}")
-    if id2label is not None:
-        _refuse_other_classes(id2label, class_names_of(corpus[arguments.split].features[label_column]))
+        raise ValueError(f"{arguments.dataset_name} has no split {arguments.split!r}, it has {', '.join(corpus)}")
     return corpus
 
 
-def _refuse_other_classes(id2label: Mapping[int, str], class_names: list[str]) -> None:
-    ours = [id2label[index] for index in range(len(id2label))]
+def refuse_other_classes(id2label: Mapping[int, str], label_feature: object) -> None:
+    """Refuse a corpus that does not number the same classes in the same way as the model.
+
+    Args:
+        id2label: class names of the model by id.
+        label_feature: type of the column that holds the classes.
+
+    Raises:
+        ValueError: the first class that differs is named.
+    """
+    ours, class_names = [id2label[index] for index in range(len(id2label))], class_names_of(label_feature)
     if ours != class_names:
         unlike = next(
             (f"{a!r} against {b!r}" for a, b in zip(ours, class_names, strict=False) if a != b),

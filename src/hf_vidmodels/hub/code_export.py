@@ -17,24 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedModel, ProcessorMixin
-from transformers.video_processing_utils import BaseVideoProcessor
+from transformers import PreTrainedModel
 
 from ..__about__ import __version__
 from ..atomic_io import atomic_write, write_json
-from ..auto import method_of
+from ..auto import kind_of_processor, method_of
 
 PACKAGE = __name__.split(".")[0]
 EXPORTED_ROOMS = ("configuration", "modeling", "processing", "optional_packages")
 HEADER = f"# Written by {PACKAGE} {__version__} (Apache-2.0) from its module {{module}}; change it there.\n"
-
-# Kind of processor, the Auto class that loads it and the file it is saved in. Video processors are image processors.
-PROCESSOR_KINDS: tuple[tuple[type, str, str], ...] = (
-    (ProcessorMixin, "AutoProcessor", "processor_config.json"),
-    (BaseVideoProcessor, "AutoVideoProcessor", "video_preprocessor_config.json"),
-    (ImageProcessingMixin, "AutoImageProcessor", "preprocessor_config.json"),
-    (FeatureExtractionMixin, "AutoFeatureExtractor", "preprocessor_config.json"),
-)
 
 
 def export_code(model: PreTrainedModel, folder: str | os.PathLike[str], processors: Sequence[Any] = ()) -> list[Path]:
@@ -58,15 +49,15 @@ def export_code(model: PreTrainedModel, folder: str | os.PathLike[str], processo
     """
     folder = Path(folder)
     method = method_of(model.config)
-    auto_classes = {"AutoConfig": type(model.config), "AutoModel": method.primary_class}
+    auto_classes = {"AutoConfig": type(model.config), "AutoModel": type(model)}
     for auto_class, model_class in method.task_classes.items():
         # Our own Auto classes exist only with the package, and then its classes are used.
         if hasattr(transformers, auto_class.__name__):
             auto_classes[auto_class.__name__] = model_class
     entries = [("config.json", auto_classes)]
     for processor in processors:
-        auto_name, file_name = _processor_kind(processor)
-        entries.append((file_name, {auto_name: type(processor)}))
+        auto_class, file_name = kind_of_processor(type(processor))
+        entries.append((file_name, {auto_class.__name__: type(processor)}))
     contents = {name: _with_auto_map(folder / name, classes) for name, classes in entries}
     if contents["config.json"].get("model_type") != model.config.model_type:
         raise ValueError(f"{folder}/config.json is not that of {type(model).__name__}; save the model there first")
@@ -111,13 +102,6 @@ def flatten_modules(module_names: Iterable[str], package: str = PACKAGE) -> dict
         sources[stem] = HEADER.format(module=name) + _rewrite_imports(source, imports, name)
         todo += [target for _, target in imports]
     return sources
-
-
-def _processor_kind(processor: Any) -> tuple[str, str]:
-    for base, auto_name, file_name in PROCESSOR_KINDS:
-        if isinstance(processor, base):
-            return auto_name, file_name
-    raise ValueError(f"{type(processor).__name__} is no processor of transformers, so no Auto class could load it")
 
 
 def _with_auto_map(path: Path, classes: dict[str, type]) -> dict[str, Any]:

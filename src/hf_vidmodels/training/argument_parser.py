@@ -14,7 +14,7 @@ from .arguments import TrainingArguments
 from .precedence import check_stage_entries, resolve_arguments
 from .recipe import Recipe
 from .recipe_files import available_recipes, check_fields, find_recipe, nearest, read_recipe
-from .recipe_table import recipe_class
+from .recipe_lookup import recipe_class
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import broadcast_object_list
 
+from ..evaluation.evaluation import Evaluation
 from .arguments import TrainingArguments
 from .checkpoints import (
     CHECKPOINTS_FOLDER,
@@ -24,7 +25,7 @@ from .checkpoints import (
     whole_state_dict,
 )
 from .launch import start_accelerator, start_trackers
-from .recipe import Evaluation, Recipe
+from .recipe import Recipe
 from .run_files import (
     check_output_dir,
     format_tables,

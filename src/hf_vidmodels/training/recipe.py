@@ -19,10 +19,9 @@ those of the stages that it continues, and the rest is theirs. Everything happen
 otherwise.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from ..evaluation.evaluation import Evaluation
 from .arguments import TrainingArguments
 from .schedules import build_optimizer, build_scheduler
 from .seeding import EpochSampler
@@ -39,7 +39,6 @@ from .stage_plan import Stage, plan_stages
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from matplotlib.figure import Figure
     from transformers import PreTrainedModel
 
 
@@ -71,40 +70,6 @@ class Progress:
     total_steps: int
     schedule_step: int
     schedule_total_steps: int
-
-
-@dataclass
-class Evaluation:
-    """What an evaluation found; the main process's one is used.
-
-    Attributes:
-        metrics: numbers by name (`average_mAP`, `mAP@0.5`, `top1_accuracy`), fractions in [0, 1].
-        primary_metric: the name in `metrics` that the best checkpoint is chosen by; more is better.
-        split: the part of the corpus that was evaluated.
-        num_examples: how many videos or images that were.
-        tables: what is printed at the end and shown in the card, each `{"title", "columns", "rows"}` with rows of
-            strings and numbers.
-        predictions: content of `predictions.json` (for segments: the ActivityNet results format), or None.
-        figures: matplotlib figures by file stem, saved as `figures/<stem>.png`.
-    """
-
-    metrics: dict[str, float]
-    primary_metric: str
-    split: str
-    num_examples: int
-    tables: list[dict[str, Any]] = field(default_factory=list)
-    predictions: dict[str, Any] | None = None
-    figures: dict[str, "Figure"] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse a primary metric that was not measured, and values that are no numbers."""
-        if self.primary_metric not in self.metrics:
-            raise ValueError(
-                f"primary_metric {self.primary_metric!r} is not among the metrics {sorted(self.metrics)}."
-            )
-        for name, value in self.metrics.items():
-            if not math.isfinite(value):
-                raise ValueError(f"The metric {name} is {value}, which is no measurement.")
 
 
 class Recipe(ABC):

@@ -29,7 +29,8 @@ from .training_log import LOG_FILE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from .recipe import Evaluation, Recipe
+    from ..evaluation.evaluation import Evaluation
+    from .recipe import Recipe
     from .run_state import RunState
 
 FIGURES_FOLDER = "figures"

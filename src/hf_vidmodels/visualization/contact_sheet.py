@@ -28,7 +28,7 @@ def draw_contact_sheet(rows: Sequence[Mapping[str, Any]], title: str | None = No
     Args:
         rows: for each picture `image` (PIL image or uint8 array (H, W, 3)), `title`, `explanations` (dicts of `label`,
             `score`, `heatmap` (H, W) in [0, 1] and `box` {xmin, ymin, xmax, ymax} in pixels, as the pipeline
-            "attention-localization" gives them) and optionally `true_boxes` (N, 4), drawn dashed.
+            "object-localization" gives them) and optionally `true_boxes` (N, 4), drawn dashed.
         title: of the sheet.
 
     Returns:

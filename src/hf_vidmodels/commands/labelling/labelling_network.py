@@ -15,8 +15,8 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from ...__about__ import __version__
 from ...processing.processing_mal import MalImageProcessor
 from ...weight_digest import digest_of_weights
-from ..model_tasks import read_config
 from ..opened_models import open_model
+from ..task_options import read_config
 from ..text_tables import one_line
 from .labelling_plan import LabellingPlan
 

@@ -20,11 +20,12 @@ from torch.utils.data import Dataset
 from ...atomic_io import write_json
 from ...configuration.configuration_asm_loc import AsmLocConfig
 from ...data.features.video_table import VideoTable, warn_of_other_rate
-from ...evaluation.localization_evaluation import draw_examples, evaluate_localization
+from ...evaluation.evaluation import Evaluation
+from ...evaluation.localization_evaluation import evaluate_localization, score_localization
 from ...modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from ...processing.processing_asm_loc import AsmLocProcessor
 from ..arguments import TrainingArguments, argument
-from ..recipe import Evaluation, Progress, Recipe
+from ..recipe import Progress, Recipe
 from ..stage_plan import Stage
 from .asm_loc_data import TASK, load_asm_loc_data
 from .asm_loc_videos import GuidedTrainingVideos, Proposals
@@ -176,15 +177,16 @@ class AsmLocRecipe(Recipe):
         if not final:
             results = self._localize_step(model, self.data.evaluation, stage_index, None)
             predictions = {video: result["test"] for video, result in results.items()}
-            return evaluate_localization(
+            return score_localization(
                 {stage_index: predictions}, self.data.evaluation, self.config, self.data.eval_split
             )
-        per_step = dict(enumerate(self._localize_all_steps(model)))
-        evaluation = evaluate_localization(per_step, self.data.evaluation, self.config, self.data.eval_split)
-        evaluation.figures = {
-            "timelines": draw_examples(per_step[self.config.num_steps - 1], self.data.evaluation, self.config)
-        }
-        return evaluation
+        return evaluate_localization(
+            model,
+            self.data.evaluation,
+            split=self.data.eval_split,
+            accelerator=self.accelerator,
+            batch_size=self.args.per_device_eval_batch_size,
+        )
 
     def save_extra(self, output_dir: Path) -> None:
         """Put the feature networks beside the model, so that it takes video files."""
@@ -218,25 +220,6 @@ class AsmLocRecipe(Recipe):
             )
             found = [(table.video_ids[index], result) for index, result in zip(mine, results, strict=True)]
         return dict(gather_object(found))
-
-    def _localize_all_steps(self, model: AsmLocForTemporalActionLocalization) -> list[dict[str, Any]]:
-        """Run the whole cascade over the evaluation videos; per step the predictions by video."""
-        table = self.data.evaluation
-        with self.accelerator.split_between_processes(list(range(len(table)))) as mine:
-            per_step = model.localize(
-                [table.load(index, self.config.hidden_size) for index in mine],
-                return_all_steps=True,
-                return_curves=True,
-                batch_size=self.args.per_device_eval_batch_size,
-            )
-            found = [
-                (table.video_ids[index], [predictions[place] for predictions in per_step])
-                for place, index in enumerate(mine)
-            ]
-        steps_by_video = dict(gather_object(found))
-        return [
-            {video: steps_by_video[video][step] for video in table.video_ids} for step in range(self.config.num_steps)
-        ]
 
     def _proposal_file(self, step: int) -> Path:
         return self.work_dir / f"proposals_step{step}.json"

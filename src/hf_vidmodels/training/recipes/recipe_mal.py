@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
-from accelerate.utils import gather_object
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -21,13 +20,14 @@ from ...configuration.configuration_mal import NETWORKS, MalConfig
 from ...conversion.vit_weights import load_encoder_weights
 from ...data.corpora import load_corpus
 from ...data.instances.mask_corpora import MASK_TASK
-from ...evaluation.mask_evaluation import draw_examples, evaluate_masks, label_pictures, require_true_masks
+from ...evaluation.evaluation import Evaluation
+from ...evaluation.mask_evaluation import evaluate_masks, require_true_masks
 from ...modeling.modeling_base import refuse_random_weights
 from ...modeling.modeling_mal import MalForMaskLabeling
 from ...processing.processing_mal import MalImageProcessor
 from ..arguments import CommonSchedule, TrainingArguments, argument
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
-from ..recipe import Evaluation, Progress, Recipe
+from ..recipe import Progress, Recipe
 from ..stage_plan import Stage
 from .mal_crops import MalTrainingCrops, select_boxes
 
@@ -243,13 +243,15 @@ class MalRecipe(Recipe):
 
     def evaluate(self, model: MalForMaskLabeling, stage_index: int, *, final: bool) -> Evaluation:
         """Label the evaluation pictures from their boxes and compare with the true masks."""
-        with self.accelerator.split_between_processes(list(range(len(self.evaluation)))) as mine:
-            found = label_pictures(model, self.processor, self.evaluation, mine, self.args.per_device_eval_batch_size)
-        labels = dict(gather_object(list(found.items())))
-        evaluation = evaluate_masks(labels, self.evaluation, self.eval_split)
-        if final and self.accelerator.is_main_process:
-            evaluation.figures = {"masks": draw_examples(labels, self.evaluation)}
-        return evaluation
+        return evaluate_masks(
+            model,
+            self.processor,
+            self.evaluation,
+            split=self.eval_split,
+            accelerator=self.accelerator,
+            batch_size=self.args.per_device_eval_batch_size,
+            is_final=final,
+        )
 
     def sample_names(self, stage_index: int, items: Sequence[Any]) -> list[str]:
         """Name samples by their annotation ids."""

@@ -24,15 +24,13 @@ from ...data.contracts import class_names_of
 from ...data.corpora import load_corpus
 from ...data.unreadable_videos import UnreadableVideos, short_names
 from ...data.video_clips import VideoClips, collate_clips
-from ...evaluation.classification_evaluation import (
-    draw_kept_examples,
-    evaluate_video_classifier,
-    require_single_labels,
-)
+from ...evaluation.class_scores import require_labels
+from ...evaluation.evaluation import Evaluation
+from ...evaluation.video_classification_evaluation import evaluate_video_classifier
 from ...modeling.modeling_stts import SttsForVideoClassification
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..initial_weights import take_weights
-from ..recipe import Evaluation, Progress, Recipe
+from ..recipe import Progress, Recipe
 from ..seeding import sample_generator
 from ..stage_plan import Stage
 from .stts_arguments import FULL_STAGE, SCORERS_FIRST, SELECTION_STAGE, STEPPED_COSINE, SttsArguments
@@ -87,9 +85,9 @@ class SttsRecipe(Recipe):
         self.eval_split = choose_eval_split(args, corpus)
         self.train = corpus[TRAIN_SPLIT]
         self.evaluation = None if self.eval_split is None else corpus[self.eval_split]
-        require_single_labels(self.train, TRAIN_SPLIT)
+        require_labels(self.train, TRAIN_SPLIT)
         if args.eval_strategy != "no":
-            require_single_labels(self.evaluation, self.eval_split)
+            require_labels(self.evaluation, self.eval_split)
 
     def build_model(self) -> SttsForVideoClassification:
         """Make the model from the preset, and fill it from a trained one where that is given."""
@@ -197,7 +195,7 @@ class SttsRecipe(Recipe):
         """Score all views of the evaluation videos; while the full network trains, without selection."""
         if self._is_full(stage_index):
             model = full_network_of(model).eval()
-        evaluation = evaluate_video_classifier(
+        return evaluate_video_classifier(
             model,
             self.processor,
             self.evaluation,
@@ -208,9 +206,6 @@ class SttsRecipe(Recipe):
             max_unreadable_share=self.args.max_unreadable_share,
             is_final=final,
         )
-        if final and self.accelerator.is_main_process and self.config.has_selection:
-            evaluation.figures = draw_kept_examples(model, self.processor, self.evaluation)
-        return evaluation
 
     def state_dict(self) -> dict[str, Any]:
         """Return the videos that could not be read so far."""

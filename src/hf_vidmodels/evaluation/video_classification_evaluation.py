@@ -1,7 +1,8 @@
-"""Video classification measured: accuracies over all views of a video, and what a view costs. Shared by training runs
-and `hf-vidmodels evaluate`.
+"""Video classification measured: accuracies over all views of a video, and what a view costs. For training runs and
+the evaluate command.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,33 +15,76 @@ from accelerate.utils import gather_object
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
+from transformers import AutoVideoProcessor, PreTrainedModel
 
 from ..configuration.configuration_stts import SttsConfig
-from ..data.arrow_columns import arrow_column
 from ..data.unreadable_videos import DEFAULT_SHARE, UnreadableVideos, short_names
 from ..data.video_clips import VideoViews, collate_clips
-from ..metrics.video_classification import VideoScores, group_views, mean_class_accuracy, topk_accuracy
 from ..modeling.modeling_stts import kept_regions
 from ..modeling.multiply_adds import multiply_adds
-from ..training.recipe import Evaluation
+from ..processing.base_video_processing import VideoViewsProcessor
+from .class_scores import best_classes, class_metrics, class_probabilities, is_multi_label, require_labels
+from .evaluation import Evaluation, rows_of_process
+from .scored_corpora import load_scored_corpus, refuse_other_classes
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from matplotlib.figure import Figure
 
-    from ..processing.base_video_processing import VideoViewsProcessor
-
-TOP_KS = (1, 5)
+TASK = "video-classification"
+# How the probabilities of a video's views become one, by the names of `view_scores.VIEW_AGGREGATIONS`.
+AGGREGATE = {"sum": np.sum, "mean": np.mean, "max": np.max}
 NUM_DRAWN_VIDEOS = 3
 CLASSES_IN_PICTURE = 3
 # Of every batch's noise, so that an evaluation repeats.
 NOISE_SEED = 0
 
 
+def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, accelerator: Accelerator) -> Evaluation:
+    """Classify the videos of a split by the views of the model's test protocol, and score the answers.
+
+    Args:
+        model: a video classifier in evaluation mode, on its device.
+        arguments: those of the evaluate command; `num_views` and `num_crops` may be None for those of the protocol.
+        accelerator: whose processes share the videos.
+
+    Raises:
+        ValueError: when the split is missing, has other classes, or videos without one, too many cannot be read, or
+            the checkpoint has no processor that makes views.
+    """
+    processor = load_views_processor(arguments.model)
+    videos = load_scored_corpus(arguments, TASK, accelerator)[arguments.split]
+    refuse_other_classes(model.config.id2label, videos.features["label"])
+    return evaluate_video_classifier(
+        model,
+        processor,
+        videos,
+        split=arguments.split,
+        accelerator=accelerator,
+        num_views=arguments.num_views,
+        num_crops=arguments.num_crops,
+        batch_size=arguments.batch_size,
+    )
+
+
+def load_views_processor(model: str) -> VideoViewsProcessor:
+    """Load the processor of a checkpoint (folder or Hub id).
+
+    Raises:
+        ValueError: it makes no views.
+    """
+    processor = AutoVideoProcessor.from_pretrained(model)
+    if not isinstance(processor, VideoViewsProcessor):
+        raise ValueError(
+            f"{model} has a {type(processor).__name__}, which makes no test views of a video; give a video classifier "
+            "of hf_vidmodels"
+        )
+    return processor
+
+
 def evaluate_video_classifier(
     model: PreTrainedModel,
-    processor: "VideoViewsProcessor",
+    processor: VideoViewsProcessor,
     dataset: "Dataset",
     *,
     split: str,
@@ -65,18 +109,22 @@ def evaluate_video_classifier(
         batch_size: clips in one forward pass.
         num_workers: processes that read videos.
         max_unreadable_share: of the videos, that may be unreadable; these are left out of the accuracies and named.
-        is_final: also measure what a view costs, and the accuracy when a selecting model mixes tokens softly as it
-            does at the start of training, with noise of deviation `sigma`; False for a quick look while training.
+        is_final: also measure what a view costs, and the first metric when a selecting model mixes tokens softly as it
+            does at the start of training, with noise of deviation `sigma`, and draw what it keeps; False for a quick
+            look while training.
 
     Returns:
-        Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes), `mean_class_accuracy` and, for a model
-        with learned selection, `soft_top1_accuracy`; one table with these and the cost; the best classes of every
-        video as predictions.
+        Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes) and `mean_class_accuracy`, or `mAP` where
+        the model's `problem_type` is `"multi_label_classification"`; for a model with learned selection also the
+        first of them with the prefix `soft_`. One table with these and the cost, and the best classes of every video
+        as predictions.
 
     Raises:
-        ValueError: more videos than allowed cannot be read, or one has no label.
+        ValueError: more videos than allowed cannot be read, one has no label, or labels are of another kind than the
+            model's.
     """
-    require_single_labels(dataset, split)
+    multi_label = is_multi_label(model.config)
+    require_labels(dataset, split, multi_label=multi_label)
     accelerator = Accelerator() if accelerator is None else accelerator
     views = VideoViews(dataset, processor, num_views, num_crops)
     selects = getattr(model.config, "has_selection", False)
@@ -85,33 +133,28 @@ def evaluate_video_classifier(
         passes["soft"] = True
     stopwatch = _Stopwatch(model.device)
     rows: list[dict[str, Any]] = []
-    with accelerator.split_between_processes(list(range(len(views)))) as mine:
-        loader = DataLoader(
-            Subset(views, mine),
-            batch_size=max(batch_size // (views.num_views * views.num_crops), 1),
-            num_workers=num_workers,
-            collate_fn=collate_clips,
-        )
-        for batch in loader:
-            rows += _score_batch(model, batch, passes, batch_size, stopwatch)
-    rows, clips_per_second = gather_object(rows), sum(gather_object([stopwatch.clips_per_second]))
+    loader = DataLoader(
+        Subset(views, rows_of_process(accelerator, len(views))),
+        batch_size=max(batch_size // (views.num_views * views.num_crops), 1),
+        num_workers=num_workers,
+        collate_fn=collate_clips,
+    )
+    for batch in loader:
+        rows += _score_batch(model, batch, passes, batch_size, stopwatch)
+    rows = sorted(gather_object(rows), key=lambda row: row["index"])
+    clips_per_second = sum(gather_object([stopwatch.clips_per_second]))
     unreadable = UnreadableVideos(len(views), max_unreadable_share)
     unreadable.add(row["name"] for row in rows if not row["readable"])
     read = [row for row in rows if row["readable"]]
     if not read:
         raise ValueError(f"none of the {len(views)} videos of split {split!r} can be read")
-    scored = {
-        name: group_views(
-            np.concatenate([row[name] for row in read]),
-            np.repeat([row["label"] for row in read], views.num_views * views.num_crops),
-            np.repeat([row["index"] for row in read], views.num_views * views.num_crops).tolist(),
-            aggregation=processor.view_aggregation,
-        )
-        for name in passes
-    }
-    metrics = _accuracies(scored["hard"])
-    if "soft" in scored:
-        metrics["soft_top1_accuracy"] = topk_accuracy(scored["soft"].scores, scored["soft"].labels, 1)
+    aggregate = AGGREGATE[processor.view_aggregation]
+    scores = {name: np.stack([aggregate(row[name].astype(np.float64), axis=0) for row in read]) for name in passes}
+    labels = np.stack([row["label"] for row in read])
+    metrics = class_metrics(scores["hard"], labels)
+    primary_metric = next(iter(metrics))
+    if "soft" in scores:
+        metrics[f"soft_{primary_metric}"] = class_metrics(scores["soft"], labels)[primary_metric]
     cost = _cost(model, clips_per_second) if is_final else []
     table = {
         "title": f"{len(read)} {split} videos, {views.num_views} x {views.num_crops} views of each",
@@ -122,34 +165,25 @@ def evaluate_video_classifier(
             ["unreadable videos", len(unreadable.names)],
         ],
     }
-    return Evaluation(
+    # Summed over views, scores grow with their number; shares are what people read.
+    summed_views = views.num_views * views.num_crops if processor.view_aggregation == "sum" else 1
+    shares = scores["hard"] / (summed_views if multi_label else scores["hard"].sum(1, keepdims=True))
+    answers = [best_classes(row, model.config.id2label) for row in shares]
+    evaluation = Evaluation(
         metrics=metrics,
-        primary_metric="top1_accuracy",
+        primary_metric=primary_metric,
         split=split,
         num_examples=len(read),
         tables=[table],
-        predictions=_predictions(scored["hard"], views, model.config.id2label, unreadable),
+        predictions=_predictions([row["index"] for row in read], answers, views, unreadable),
     )
-
-
-def require_single_labels(dataset: "Dataset", split: str) -> None:
-    """Refuse videos without a class and videos with several.
-
-    Raises:
-        ValueError: there are such.
-    """
-    labels = arrow_column(dataset, "label")
-    if not hasattr(dataset.features["label"], "num_classes"):
-        raise ValueError(f"the videos of split {split!r} have lists of labels, but accuracy needs one class for each")
-    if labels.null_count:
-        raise ValueError(
-            f"{labels.null_count} of {len(dataset)} videos of split {split!r} have no label: leave them "
-            "out or name their class"
-        )
+    if is_final and selects and accelerator.is_main_process:
+        evaluation.figures = draw_kept_examples(model, processor, dataset)
+    return evaluation
 
 
 def draw_kept_examples(
-    model: PreTrainedModel, processor: "VideoViewsProcessor", dataset: "Dataset"
+    model: PreTrainedModel, processor: VideoViewsProcessor, dataset: "Dataset"
 ) -> "dict[str, Figure]":
     """Draw what a selecting model keeps of some videos from all over the data, a film strip `kept_tokens_<n>` of each.
 
@@ -170,16 +204,22 @@ def draw_kept_examples(
         clip = item["pixel_values"]
         with torch.no_grad():
             output = model(clip.to(model.device))
-        scores, classes = output.logits[0].float().softmax(-1).topk(min(CLASSES_IN_PICTURE, output.logits.shape[1]))
+        probabilities = class_probabilities(output.logits[0], model.config)
+        scores, classes = probabilities.topk(min(CLASSES_IN_PICTURE, len(probabilities)))
         answers = [
             (model.config.id2label[label], score)
             for label, score in zip(classes.tolist(), scores.tolist(), strict=True)
         ]
-        truth = model.config.id2label[int(item["labels"])]
+        truth = ", ".join(model.config.id2label[label] for label in _class_ids(item["labels"]))
         figures[f"kept_tokens_{number + 1}"] = draw_kept_tokens(
             processor.to_pictures(clip[0]), kept_regions(output, model.config)[0], answers, title=f"true: {truth}"
         )
     return figures
+
+
+def _class_ids(label: torch.Tensor) -> list[int]:
+    """Give the classes of one video, from a class id or a multi-hot row."""
+    return [int(label)] if label.dim() == 0 else label.nonzero().flatten().tolist()
 
 
 def measured_multiply_adds(model: PreTrainedModel) -> int:
@@ -235,7 +275,7 @@ def _score_batch(
     rows = [
         {"index": index, "label": label, "readable": readable, "name": None if readable else next(names)}
         for index, label, readable in zip(
-            batch["index"].tolist(), batch["labels"].tolist(), batch["readable"].tolist(), strict=True
+            batch["index"].tolist(), batch["labels"].numpy(), batch["readable"].tolist(), strict=True
         )
     ]
     for name, is_soft in passes.items():
@@ -255,16 +295,7 @@ def _probabilities(model: PreTrainedModel, clips: torch.Tensor, is_soft: bool) -
         generator = torch.Generator(model.device).manual_seed(NOISE_SEED)
         arguments = {"soft_selection": True, "sigma": model.config.sigma, "generator": generator}
     with torch.no_grad():
-        return model(clips, **arguments).logits.float().softmax(-1)
-
-
-def _accuracies(videos: VideoScores) -> dict[str, float]:
-    num_classes = videos.scores.shape[1]
-    # All videos are among the five best of five classes.
-    accuracies = {
-        f"top{k}_accuracy": topk_accuracy(videos.scores, videos.labels, k) for k in TOP_KS if k < num_classes or k == 1
-    }
-    return {**accuracies, "mean_class_accuracy": mean_class_accuracy(videos.scores, videos.labels)}
+        return class_probabilities(model(clips, **arguments).logits, model.config)
 
 
 def _cost(model: PreTrainedModel, clips_per_second: float) -> list[list[Any]]:
@@ -276,17 +307,10 @@ def _cost(model: PreTrainedModel, clips_per_second: float) -> list[list[Any]]:
 
 
 def _predictions(
-    videos: VideoScores, views: VideoViews, id2label: dict[int, str], unreadable: UnreadableVideos
+    rows: list[int], answers: list[list[dict[str, Any]]], views: VideoViews, unreadable: UnreadableVideos
 ) -> dict[str, Any]:
-    """Give the five best classes of every video by the name of its file, and the videos that could not be read."""
-    best = np.argsort(-videos.scores, axis=1, kind="stable")[:, : max(TOP_KS)]
-    shares = videos.scores / videos.scores.sum(1, keepdims=True)
+    """Give the best classes of every video by the name of its file, and the videos that could not be read."""
     all_names = [views.name(index) for index in range(len(views))]
     names = short_names(all_names, all_names)
-    results = {
-        names[index]: [
-            {"label": id2label[int(label)], "score": round(float(shares[row, label]), 6)} for label in best[row]
-        ]
-        for row, index in enumerate(videos.video_ids)
-    }
+    results = {names[row]: answer for row, answer in zip(rows, answers, strict=True)}
     return {"results": results, "unreadable": short_names(unreadable.names, all_names)}

@@ -8,11 +8,11 @@ from datasets import ClassLabel, Dataset, Features, List
 
 from hf_vidmodels import SttsConfig, SttsForVideoClassification, SttsVideoProcessor
 from hf_vidmodels.data.corpora import load_corpus
-from hf_vidmodels.evaluation.classification_evaluation import (
+from hf_vidmodels.evaluation.class_scores import require_labels
+from hf_vidmodels.evaluation.video_classification_evaluation import (
     draw_kept_examples,
     evaluate_video_classifier,
     measured_multiply_adds,
-    require_single_labels,
 )
 from hf_vidmodels.modeling.multiply_adds import multiply_adds
 from stts_corpus import make_corpus
@@ -119,7 +119,7 @@ def test_videos_without_a_class_or_with_several_are_refused():
     label = ClassLabel(names=["a", "b"])
     split = Dataset.from_dict({"label": [0, None]}, features=Features({"label": label}))
     with pytest.raises(ValueError, match="1 of 2 videos of split 'test' have no label"):
-        require_single_labels(split, "test")
+        require_labels(split, "test")
     split = Dataset.from_dict({"label": [[0, 1]]}, features=Features({"label": List(label)}))
     with pytest.raises(ValueError, match="have lists of labels"):
-        require_single_labels(split, "test")
+        require_labels(split, "test")

@@ -1,4 +1,4 @@
-"""The transformers pipeline for attention localisation: pictures in, heat maps and boxes of their classes out."""
+"""The transformers pipeline for object localisation: pictures in, heat maps and boxes of their classes out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ..processing.picture_reading import read_picture
 CLASS_OBLIVIOUS_LABEL = "all classes"
 
 
-class AttentionLocalizationPipeline(Pipeline):
+class ObjectLocalizationPipeline(Pipeline):
     """Shows where a network looks in a picture.
 
     Args:
@@ -24,7 +24,7 @@ class AttentionLocalizationPipeline(Pipeline):
         ValueError: when the model cannot explain itself, or its checkpoint lacked weights.
 
     Example:
-        >>> explain = pipeline("attention-localization", model="org/l2-caf-resnet")
+        >>> explain = pipeline("object-localization", model="org/l2-caf-resnet")
         >>> explain("cat.jpg", objective="centered")
         [{'label': 'tabby', 'score': 0.52, 'box': {'xmin': 20, 'ymin': 3, 'xmax': 310, 'ymax': 290}, 'heatmap': ...}]
     """

@@ -1,0 +1,56 @@
+"""A grid of pictures with boxes and captions: annotations of a corpus, answers of a classifier."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BOX_COLOR = "#D55E00"
+COLUMNS = 4
+PICTURE_SIZE = 2.6
+
+
+class PicturePanel(NamedTuple):
+    """One picture of a grid: uint8 (H, W, 3), its boxes (xyxy in pixels) with a name each, and a line over it."""
+
+    picture: np.ndarray
+    boxes: list[tuple[Sequence[float], str]]
+    caption: str
+
+
+def draw_picture_grid(panels: Sequence[PicturePanel], title: str) -> "Figure":
+    """Draw the pictures line by line.
+
+    Args:
+        panels: at least one.
+        title: heading.
+    """
+    from matplotlib.patches import Rectangle
+
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = new_figure(figsize=(PICTURE_SIZE * columns, (PICTURE_SIZE + 0.2) * lines + 0.4), layout="constrained")
+    figure.suptitle(plain_text(title), x=0.01, ha="left", fontsize=12)
+    places = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in places:
+        axes.set_axis_off()
+    for axes, (picture, boxes, caption) in zip(places, panels, strict=False):
+        axes.imshow(picture)
+        for (left, top, right, bottom), name in boxes:
+            axes.add_patch(
+                Rectangle((left, top), right - left, bottom - top, fill=False, color=BOX_COLOR, linewidth=1.5)
+            )
+            axes.text(left, top, plain_text(name), fontsize=7, color="white", backgroundcolor=BOX_COLOR, va="bottom")
+        axes.set_title(plain_text(textwrap.shorten(caption, 40)), fontsize=8)
+    return figure
+
+
+def plain_text(text: str) -> str:
+    """Keep matplotlib from reading a formula into names that hold `$`."""
+    return text.replace("$", r"\$")
