@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoProcessor, Trainer, TrainingArguments
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from hf_vidmodels.auto import METHODS
@@ -86,6 +88,38 @@ def test_the_processor_comes_back_from_its_own_and_the_general_auto_class(method
         loaded = auto_class.from_pretrained(tmp_path)
         assert type(loaded) is method.processor_class
         assert loaded.to_dict() == method.processor_class.from_pretrained(tmp_path).to_dict()
+
+
+def test_trainer_hands_only_the_logits_to_the_metrics(model, example, tmp_path):
+    if "labels" not in example.batch():
+        pytest.skip("its losses take no labels")
+    batch = example.batch()
+    rows = [{name: values[row] for name, values in batch.items() if name != "step"} for row in range(2)]
+    seen = {}
+
+    # As in transformers' documentation of Trainer.
+    def compute_metrics(eval_pred):
+        logits, labels = eval_pred
+        seen["shape"] = logits.shape
+        predictions = np.argmax(logits, axis=-1)
+        return {"mean": float(np.mean(predictions)), "labels": len(labels)}
+
+    arguments = TrainingArguments(
+        output_dir=tmp_path, per_device_eval_batch_size=2, report_to=[], use_cpu=True, disable_tqdm=True
+    )
+    found = Trainer(model, arguments, eval_dataset=rows, compute_metrics=compute_metrics).evaluate()
+    assert seen["shape"] == (2, *example.logits_shape[1:]) and found["eval_labels"] == 2
+
+
+def test_no_output_but_loss_and_logits_is_left_for_metrics(model, example, method):
+    model.eval()
+    with torch.no_grad():
+        names = {field.name for field in fields(model(**example.batch()))}
+    assert names - {"loss", "logits"} == set(method.config_class.keys_to_ignore_at_inference)
+
+
+def test_there_is_no_table_of_input_embeddings(model):
+    assert model.get_input_embeddings() is None
 
 
 def test_initialisation_follows_the_seed(method, example):

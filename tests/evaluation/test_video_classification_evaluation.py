@@ -14,6 +14,7 @@ from hf_vidmodels.evaluation.video_classification_evaluation import (
     evaluate_video_classifier,
     measured_multiply_adds,
 )
+from hf_vidmodels.metrics.multi_label_classification import mean_average_precision
 from hf_vidmodels.modeling.multiply_adds import multiply_adds
 from stts_corpus import make_corpus
 
@@ -105,6 +106,37 @@ def test_unreadable_videos_are_named_and_do_not_count(videos, tmp_path):
         evaluate_video_classifier(
             model, processor, many.cast(videos.features), split="test", num_views=1, is_final=False
         )
+
+
+def test_videos_of_several_classes_are_scored_by_mean_average_precision(videos):
+    features = videos.features.copy()
+    features["label"] = List(ClassLabel(names=["blink", "bounce", "pulse", "spin", "swing"]))
+    labels = [[0, 1], [1], [0], [1, 2, 4], [4]]
+    several = Dataset.from_list(
+        [{**row, "label": classes} for row, classes in zip(videos, labels, strict=True)], features=features
+    )
+    model = make_model(problem_type="multi_label_classification")
+    processor = make_processor(model, view_aggregation="max")
+    evaluation = evaluate_video_classifier(model, processor, several, split="test", num_views=2)
+    scores = []
+    for row in videos:
+        with torch.no_grad():
+            scores.append(model(processor(row["video"], num_views=2)["pixel_values"][0]).logits.sigmoid().amax(0))
+    multi_hot = np.array([[int(label in classes) for label in range(5)] for classes in labels])
+    expected = mean_average_precision(torch.stack(scores).numpy(), multi_hot)
+    assert evaluation.primary_metric == "mAP" and evaluation.metrics["mAP"] == pytest.approx(expected)
+    assert set(evaluation.metrics) == {"mAP", "soft_mAP"}
+    best = evaluation.predictions["results"]["test_00000.mp4"][0]
+    assert best["score"] == pytest.approx(float(scores[0].max()), abs=1e-5)
+    assert f"true: {', '.join(model.config.id2label[label] for label in (0, 1))}" in (
+        evaluation.figures["kept_tokens_1"].get_suptitle()
+    )
+
+
+def test_labels_of_another_kind_than_the_models_are_refused(videos):
+    model = make_model(problem_type="multi_label_classification")
+    with pytest.raises(ValueError, match="have one class each, but the model has problem_type multi_label"):
+        evaluate_video_classifier(model, make_processor(model), videos, split="test")
 
 
 def test_what_was_kept_is_drawn_under_the_true_class(videos):

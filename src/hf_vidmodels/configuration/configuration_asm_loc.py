@@ -4,7 +4,7 @@ Localization", CVPR 2022, arXiv 2203.15187).
 All numbers are those of the official code at commit 4acb3c86c5ec; the defaults are its THUMOS-14 settings.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .configuration_base import VidModelsConfig, strict_config
 
@@ -104,6 +104,16 @@ class AsmLocConfig(VidModelsConfig):
     """
 
     model_type = "asm_loc"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "background_logits",
+        "attention",
+        "cas_logits",
+        "uncertainty",
+        "foreground_loss",
+        "background_loss",
+        "context_loss",
+        "instance_loss",
+    ]
     attribute_map = {}
 
     hidden_size: int = 2048

@@ -58,6 +58,13 @@ class VidModelsConfig(PreTrainedConfig):
             if isinstance(value := getattr(self, field.name), tuple | list):
                 setattr(self, field.name, copy.deepcopy(list(value)))
         super().__post_init__(**kwargs)
+        # Auto classes that choose among a method's models look through the list.
+        self.architectures = self.architectures or []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all fields; `architectures` is None until a model was saved with the configuration."""
+        values = super().to_dict()
+        return values | {"architectures": values["architectures"] or None}
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "VidModelsConfig":

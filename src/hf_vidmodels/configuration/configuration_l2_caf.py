@@ -6,7 +6,7 @@ the paper's) and `ahmdtaha/l2_caf_pytorch` (commit b8f096b). Nothing is trained:
 wrapped, which of its feature maps is filtered, what the filter is asked for and how it is found.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
@@ -72,6 +72,7 @@ class L2CafConfig(VidModelsConfig):
     """
 
     model_type = "l2_caf"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["embeddings"]
 
     network_config: dict | PreTrainedConfig | None = None
     task: str = "classification"

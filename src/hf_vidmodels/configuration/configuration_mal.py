@@ -4,7 +4,7 @@ Numbers are those of the official code at commit 0ab9be4, except where a default
 """
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from .configuration_base import VidModelsConfig, strict_config
 from .configuration_vit import VisionTransformerConfig, check_vision_transformer
@@ -80,6 +80,14 @@ class MalConfig(VidModelsConfig):
     """
 
     model_type = "mask_auto_labeler"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "loss_mil",
+        "loss_crf",
+        "refined_masks",
+        "teacher_logits",
+        "hidden_states",
+        "attentions",
+    ]
 
     hidden_size: int = 768
     num_hidden_layers: int = 12

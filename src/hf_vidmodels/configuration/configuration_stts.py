@@ -8,7 +8,7 @@ the names that `MvitConfig` and `VideoSwinConfig` have for them.
 import logging
 from dataclasses import dataclass, fields
 from math import floor, isqrt
-from typing import Any
+from typing import Any, ClassVar
 
 from .configuration_backbones import Grid, MvitConfig, VideoSwinConfig
 from .configuration_base import VidModelsConfig, strict_config
@@ -154,6 +154,14 @@ class SttsConfig(VidModelsConfig):
     """
 
     model_type = "stts"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "temporal_indices",
+        "spatial_indices",
+        "temporal_scores",
+        "spatial_scores",
+        "hidden_states",
+        "attentions",
+    ]
 
     backbone_type: str = "mvit"
     num_channels: int = 3

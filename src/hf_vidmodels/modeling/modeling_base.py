@@ -34,6 +34,15 @@ class VidModelsPreTrainedModel(PreTrainedModel):
             self.random_weights = ()
         return super().train(mode)
 
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a classifier's classes are independent, so that an example may have several."""
+        return self.config.problem_type == "multi_label_classification"
+
+    def get_input_embeddings(self) -> None:
+        """Give None: there is no table of token embeddings, for which quantisation of transformers asks."""
+        return None
+
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
         """Do as transformers does for code exported to the Hub, and nothing for the package's own classes."""

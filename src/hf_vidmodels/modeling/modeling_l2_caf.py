@@ -27,6 +27,7 @@ from .layers.pooled_linear_head import PooledLinearHead, find_pooled_linear_head
 from .layers.wrapped_networks import build_network, frozen, load_network, read_output
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.attention_filters import apply_sign, constrain, initial_parameters
+from .ops.classification_loss import classification_loss
 from .ops.exact_filters import linear_objective, preserving_objective
 from .ops.filter_solvers import FilterProblems, FilterSolution, SolverSettings, solve_iteratively
 from .ops.heatmap_boxes import evaluation_map, threshold_boxes
@@ -154,14 +155,14 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
 
         Args:
             pixel_values: (B, 3, H, W), of videos (B, T, 3, H, W).
-            labels: (B,) classes, for the loss of a classifier.
+            labels: for the loss of a classifier, see `classification_loss`.
             return_dict: whether to give an `L2CafOutput` instead of a tuple.
         """
         answer = read_output(self.network(pixel_values))
         if self.config.task != "classification":
             output = L2CafOutput(embeddings=answer)
         else:
-            loss = None if labels is None else nn.functional.cross_entropy(answer.float(), labels)
+            loss = None if labels is None else classification_loss(answer, labels, multi_label=self.is_multi_label)
             output = L2CafOutput(loss=loss, logits=answer)
         return output if return_dict else output.to_tuple()
 

@@ -22,6 +22,7 @@ from .backbones.mvit import MvitModel
 from .backbones.video_swin import VideoSwinModel
 from .backbones.video_transformer import TokenFilter, VideoTransformer
 from .layers.token_selection import SelectionPass, SpatialSelector, TemporalSelector
+from .ops.classification_loss import classification_loss
 
 BACKBONE_CLASSES = {"mvit": MvitModel, "video_swin": VideoSwinModel}
 SWIN_CLASSIFIER_STD = 0.01
@@ -32,7 +33,7 @@ class SttsOutput(ModelOutput):
     """What the classifier says of B clips, and what it looked at. Lists are in the order of the selectors.
 
     Args:
-        loss: cross entropy, float32; only with labels.
+        loss: cross entropy, float32, binary for independent classes; only with labels.
         logits: (B, num_labels) before softmax.
         temporal_indices: per temporal selector (B, k), the frames of its input that went on, ascending; while mixing
             softly those that a hard choice would take.
@@ -116,7 +117,8 @@ class SttsForVideoClassification(VideoTransformer):
 
         Args:
             pixel_values: (B, T, C, H, W) normalised frames of the configured size.
-            labels: (B,) class ids, or (B, num_labels) target probabilities; gives a loss.
+            labels: (B,) class ids, or (B, num_labels) target probabilities; where `problem_type` is
+                `"multi_label_classification"`, (B, num_labels) with 1 for each class of a clip. Gives a loss.
             sigma: noise level of the relaxed choice; by default that of `set_selection_progress`.
             noise: standard normal values for the relaxed choice, one tensor (rows, samples, candidates) for each
                 selector in the order in which they act; rows are clips or, for spatial selectors, their frames.
@@ -148,7 +150,7 @@ class SttsForVideoClassification(VideoTransformer):
         )
         logits = self.classifier(self.dropout(backbone.pooler_output))
         output = SttsOutput(
-            loss=None if labels is None else self._loss(logits, labels),
+            loss=None if labels is None else classification_loss(logits, labels, multi_label=self.is_multi_label),
             logits=logits,
             temporal_indices=tuple(selection.temporal_indices),
             spatial_indices=tuple(selection.spatial_indices),
@@ -181,30 +183,6 @@ class SttsForVideoClassification(VideoTransformer):
                 f"of {expected[1]} x {expected[2]}; sample, resize and crop accordingly, or change num_frames and "
                 "image_size"
             )
-
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross entropy with class ids or target probabilities."""
-        count = self.config.num_labels
-        if labels.is_floating_point():
-            if labels.shape != logits.shape:
-                raise ValueError(
-                    f"labels of floating point must be target probabilities of shape {tuple(logits.shape)}, got "
-                    f"{tuple(labels.shape)}"
-                )
-            return nn.functional.cross_entropy(logits.float(), labels.float())
-        if labels.shape != logits.shape[:1]:
-            raise ValueError(
-                f"labels must be class ids of shape ({len(logits)},) or target probabilities of shape "
-                f"{tuple(logits.shape)}, got {labels.dtype} of shape {tuple(labels.shape)}"
-            )
-        # On an accelerator this look would stall the step; there the loss's own assertion speaks.
-        if labels.device.type == "cpu" and not torch.compiler.is_compiling():
-            outside = labels[(labels < 0) | (labels >= count)]
-            if len(outside):
-                raise ValueError(
-                    f"labels must be class ids 0..{count - 1} for num_labels={count}, got {int(outside[0])}"
-                )
-        return nn.functional.cross_entropy(logits.float(), labels.long())
 
 
 def kept_regions(output: SttsOutput, config: SttsConfig) -> list[list[dict[str, Any]]]:
