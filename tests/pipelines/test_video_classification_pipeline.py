@@ -1,3 +1,7 @@
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +46,47 @@ def test_several_files_get_an_answer_each(folder):
     files = [str(folder / "long.mp4"), str(folder / "short.webm")]
     classify = pipeline("video-classification", model=str(folder))
     assert classify(files, top_k=1) == [classify(file, top_k=1) for file in files]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3])
+def test_batches_of_files_get_the_answers_of_single_ones(folder, batch_size):
+    files = [str(folder / name) for name in ("long.mp4", "short.webm", "gif.gif")]
+    classify = pipeline("video-classification", model=str(folder))
+    single = [classify(file) for file in files]
+    for found, expected in zip(classify(files, batch_size=batch_size), single, strict=True):
+        assert [answer["label"] for answer in found] == [answer["label"] for answer in expected]
+        np.testing.assert_allclose(
+            [answer["score"] for answer in found], [answer["score"] for answer in expected], rtol=1e-5
+        )
+
+
+def test_addresses_are_read_like_the_files_behind_them(folder):
+    classify = pipeline("video-classification", model=str(folder))
+    expected = classify(str(folder / "long.mp4"))
+    assert classify((folder / "long.mp4").as_uri()) == expected
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert (
+            classify([f"{address}/long.mp4", str(folder / "long.mp4")], batch_size=2)
+            == [[pytest.approx(answer) for answer in expected]] * 2
+        )
+        with pytest.raises(OSError, match="none.mp4 cannot be fetched .*404"):
+            classify(f"{address}/none.mp4")
+        server.shutdown()
+    with pytest.raises(ValueError, match="is no address that can be read"):
+        classify("ftp://127.0.0.1/long.mp4")
+
+
+def test_classes_that_are_independent_get_a_probability_each(folder, tmp_path):
+    model = AutoModelForVideoClassification.from_pretrained(folder, problem_type="multi_label_classification")
+    model.save_pretrained(tmp_path)
+    SttsVideoProcessor.from_config(model.config).save_pretrained(tmp_path)
+    answers = pipeline("video-classification", model=str(tmp_path))(str(folder / "long.mp4"))
+    with torch.no_grad():
+        logits = model(**AutoVideoProcessor.from_pretrained(tmp_path)(folder / "long.mp4")).logits
+    assert sorted(answer["score"] for answer in answers) == pytest.approx(sorted(logits.sigmoid()[0].tolist()))
 
 
 def test_a_file_that_is_no_video_is_one_sentence(folder, tmp_path):

@@ -11,6 +11,7 @@ from transformers import Pipeline, PreTrainedModel
 
 from ..data.features.feature_files import FEATURE_SUFFIXES, feature_file, load_features
 from ..modeling.modeling_base import refuse_random_weights
+from .addresses import fetch_video
 
 if TYPE_CHECKING:
     from ..data.features.feature_extraction import SnippetFeatureExtractor
@@ -74,9 +75,9 @@ class TemporalActionLocalizationPipeline(Pipeline):
         """Localise actions in one video, or in each of a list.
 
         Args:
-            inputs: a video (path, bytes, `{"path", "bytes"}`, folder of numbered frames, uint8 array (T, H, W, 3)),
-                snippet features (path to `.npy`, `.npz` or `.h5`, array (L, C), pair `(rgb, flow)`), or a list, a
-                data set or a generator of them.
+            inputs: a video (path, `file://` or http address, bytes, `{"path", "bytes"}`, folder of numbered frames,
+                uint8 array (T, H, W, 3)), snippet features (path to `.npy`, `.npz` or `.h5`, array (L, C), pair
+                `(rgb, flow)`), or a list, a data set or a generator of them.
             top_k: number of segments of each video at most.
             threshold: segments with a lower score are left out.
             batch_size: videos in one forward pass of the model (a list is otherwise taken one by one).
@@ -105,7 +106,7 @@ class TemporalActionLocalizationPipeline(Pipeline):
         """Give `features`, float32 (L, C), of one video or feature source."""
         if is_feature_source(source):
             return {"features": load_features(source, expected_width=self.model.config.hidden_size)}
-        return {"features": self.snippet_extractor(source)}
+        return {"features": self.snippet_extractor(fetch_video(source))}
 
     def _forward(
         self, videos: list[dict[str, np.ndarray]], return_curves: bool = False

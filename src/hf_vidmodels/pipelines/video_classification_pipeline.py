@@ -10,6 +10,8 @@ import torch
 from transformers import VideoClassificationPipeline
 from transformers.utils import ModelOutput
 
+from .addresses import fetch_video
+
 
 class BatchedVideoClassificationPipeline(VideoClassificationPipeline):
     """Classifies videos: paths, `file://` and http addresses, or a list of them; arguments as in transformers.
@@ -25,6 +27,11 @@ class BatchedVideoClassificationPipeline(VideoClassificationPipeline):
         if self.feature_extractor is None and self.image_processor is None:
             # All that the collator asks of it is whether there is one.
             self.feature_extractor = self.video_processor
+
+    def preprocess(self, video: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """Prepare one video, given in any form that the processor takes or by its address."""
+        # An image processor's videos are read by transformers itself.
+        return super().preprocess(video if self.video_processor is None else fetch_video(video), **kwargs)
 
     def _forward(self, model_inputs: dict[str, torch.Tensor]) -> ModelOutput:
         # The logits alone: transformers cannot take a batch of tuples of tensors apart.
