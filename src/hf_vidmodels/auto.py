@@ -35,7 +35,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from .tasks import TASKS, Task, resolve
 
 
-def _auto_class_of(task: Task) -> type:
+def auto_class_of(task: Task) -> type:
     """Give transformers' Auto class of a task, or make ours."""
     if hasattr(transformers, task.auto_class):
         return getattr(transformers, task.auto_class)
@@ -48,7 +48,7 @@ def _auto_class_of(task: Task) -> type:
 
 
 # By task.
-AUTO_CLASSES = {name: _auto_class_of(task) for name, task in TASKS.items()}
+AUTO_CLASSES = {name: auto_class_of(task) for name, task in TASKS.items()}
 # Those that transformers does not have, by their own names.
 OWN_AUTO_CLASSES = {found.__name__: found for found in AUTO_CLASSES.values() if found.__module__ == __name__}
 

@@ -1,12 +1,13 @@
 """scripts/evaluate.py scores a finished run as the run scored itself, and says what does not fit."""
 
 import json
+import subprocess
 
 import pytest
 from transformers import ResNetConfig, ResNetModel
 
 from asm_loc_corpus import SPLITS, write_corpus, write_recipe
-from script_runs import run_here
+from script_runs import SCRIPTS, TWO_PROCESSES, environment, run_here
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def read(folder, name):
 
 
 def test_its_results_are_those_that_the_run_reported(finished_run, corpus, tmp_path):
-    done = run_here("evaluate.py", "--model", finished_run, "--corpus", corpus, "--output_dir", tmp_path / "out")
+    done = run_here("evaluate.py", "--model", finished_run, "--dataset_name", corpus, "--output_dir", tmp_path / "out")
     assert done.status == 0, done.stderr
     found, reported = (read(folder, "metrics.json") for folder in (tmp_path / "out", finished_run))
     assert found == reported
@@ -38,6 +39,21 @@ def test_its_results_are_those_that_the_run_reported(finished_run, corpus, tmp_p
     (table,) = found["tables"]
     last_line = next(line for line in done.stdout.splitlines() if line.startswith(f"{table['rows'][-1][0]} "))
     assert [float(cell) for cell in last_line.split()[1:]] == pytest.approx(table["rows"][-1][1:], abs=5e-5)
+
+
+def test_two_processes_share_the_videos_and_find_what_one_finds(finished_run, corpus, tmp_path):
+    words = ["--model", str(finished_run), "--dataset_name", str(corpus), "--output_dir", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*TWO_PROCESSES, str(SCRIPTS / "evaluate.py"), *words],
+        env=environment(ACCELERATE_USE_CPU="true"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "out", "metrics.json") == read(finished_run, "metrics.json")
+    assert read(tmp_path / "out", "predictions.json") == read(finished_run, "predictions.json")
+    assert done.stdout.count("timelines.png") == 1
 
 
 def test_another_split_is_scored_on_its_own_videos(finished_run, corpus, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from feature_extraction_examples import save_tiny_checkpoint, tiny_extractor, write_moving_video
 from hf_vidmodels.metrics.activitynet_files import read_activitynet_results
+from script_runs import SCRIPTS, TWO_PROCESSES, environment
 
 CLASSES = ["swing", "spin", "bounce"]
 
@@ -42,6 +44,35 @@ def test_a_folder_gives_predictions_pictures_pages_and_a_table(checkpoint, input
     lines = out.splitlines()
     assert any(line.split()[:3] == ["clip", "3.2", "s"] for line in lines)
     assert any(line.split()[:3] == ["match", "3.8", "s"] for line in lines)
+
+
+def test_two_processes_share_the_inputs_and_one_writes_what_all_found(checkpoint, inputs, tmp_path, predict):
+    np.save(inputs / "narrow.npy", np.zeros((3, 4), np.float32))
+    assert predict("--model", checkpoint, "--input", inputs)[0] == 2
+    words = ["--model", str(checkpoint), "--input", str(inputs), "--output_dir", str(tmp_path / "both")]
+    done = subprocess.run(
+        [*TWO_PROCESSES, str(SCRIPTS / "predict.py"), *words],
+        env=environment(ACCELERATE_USE_CPU="true"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0 and done.stderr.count("error: 1 of 3 inputs could not be predicted on: narrow") == 1
+    assert done.stdout.count("failed: narrow: ") == 1
+    ours, theirs = (
+        read_activitynet_results(tmp_path / folder / "predictions.json", CLASSES) for folder in ("both", "out")
+    )
+    assert list(ours) == list(theirs) == ["clip", "match"]
+    for video, prediction in ours.items():
+        for name, values in prediction.items():
+            np.testing.assert_allclose(values, theirs[video][name], rtol=1e-5)
+    both, one = ({path.name for path in (tmp_path / folder).iterdir()} for folder in ("both", "out"))
+    assert both == one
+
+
+def test_a_device_is_not_shared_by_hand(checkpoint, inputs, predict):
+    status, _, err = predict("--model", checkpoint, "--input", inputs, "--device", "cuda:99")
+    assert status == 2 and "error: --device cuda:99 cannot be used here" in err
 
 
 def test_threshold_and_top_k_hold_for_files_and_table(checkpoint, inputs, tmp_path, predict):

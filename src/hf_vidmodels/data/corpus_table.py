@@ -46,8 +46,8 @@ def _split_row(name: str, dataset: "Dataset", task: str) -> tuple[str, ...]:
 
 def _classes(dataset: "Dataset") -> str:
     """Say how many classes occur, of how many."""
-    column = next(name for name in CLASS_COLUMNS if name in dataset.features)
-    names = class_names_of(dataset.features[column])
+    column = next((name for name in CLASS_COLUMNS if name in dataset.features), None)
+    names = None if column is None else class_names_of(dataset.features[column])
     if names is None or dataset.num_rows == 0:
         return ""
     values, feature = arrow_column(dataset, column), dataset.features[column]
