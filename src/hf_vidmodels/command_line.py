@@ -35,10 +35,10 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
 def run(main: Callable[[], None]) -> None:
     """Call `main` and end the process with one sentence when it fails.
 
-    Status 2 is for what the user can mend: `ValueError` and `OSError` (missing files, full disks) are the package's way
-    to report input that does not fit, a `StrictDataclassError` is that of configurations, an `ImportError` that of
-    packages which are not installed, and memory may be too small. Ctrl-C ends with status 130; all else is a mistake
-    of the program, status 70. With `HF_VIDMODELS_TRACEBACK=1` the traceback comes before the sentence.
+    Status 2 is for what the user can mend: `ValueError` and `OSError` (missing files, full disks) are the package's
+    way to report input that does not fit, a `StrictDataclassError` is that of configurations, an `ImportError` that
+    of packages which are not installed, and memory may be too small. Ctrl-C ends with status 130; all else is a
+    mistake of the program, status 70. With `HF_VIDMODELS_TRACEBACK=1` the traceback comes before the sentence.
 
     What is printed meanwhile shows characters that steer terminals as escapes; secrets are masked in errors.
 
