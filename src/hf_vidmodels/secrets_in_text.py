@@ -1,6 +1,7 @@
 """Access tokens and keys: how they look, and text without them."""
 
 import re
+from typing import IO
 
 from huggingface_hub import get_token
 
@@ -13,12 +14,29 @@ SECRET_PATTERN = re.compile(
     r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
 )
 MASK = "[token]"
+_SECRET_BYTES = re.compile(SECRET_PATTERN.pattern.encode())
+_CHUNK = 2**24
+_OVERLAP = 2**12
 
 
-def find_secret(text: str) -> bool:
-    """Tell whether a text holds what looks like a secret, or the token that this process uses."""
+def holds_secret(file: IO[bytes], num_bytes: int | None = None) -> bool:
+    """Tell whether a file holds what looks like a secret, or the token that this process uses.
+
+    Zero bytes are passed over, so that text is read in any coding of ASCII's letters, UTF-16 and UTF-32 among them.
+
+    Args:
+        file: opened in binary mode.
+        num_bytes: how many are looked at; all by default.
+    """
     token = get_token()
-    return SECRET_PATTERN.search(text) is not None or bool(token and token in text)
+    rest, kept = num_bytes, b""
+    while chunk := file.read(_CHUNK if rest is None else min(_CHUNK, rest)):
+        rest = None if rest is None else rest - len(chunk)
+        text = kept + chunk.replace(b"\0", b"")
+        if _SECRET_BYTES.search(text) or (token and token.encode() in text):
+            return True
+        kept = text[-_OVERLAP:]
+    return False
 
 
 def mask_secrets(text: str) -> str:
