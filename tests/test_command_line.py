@@ -1,6 +1,7 @@
-"""Errors of scripts: one sentence and status 2 for what the user can mend, a traceback for everything else."""
+"""How scripts end: in one sentence, with status 2 for what the user can mend."""
 
 import pytest
+import torch
 
 from hf_vidmodels import AsmLocConfig
 from hf_vidmodels.command_line import run
@@ -27,9 +28,53 @@ def test_a_contradicting_configuration_is_told_by_its_reason_alone(capsys):
     assert capsys.readouterr().err == ("error: hidden_size must be divisible by num_attention_heads, got 10 and 4\n")
 
 
-def test_mistakes_of_the_program_keep_their_traceback(monkeypatch):
-    with pytest.raises(KeyError):
-        run(fail_with(KeyError("bug")))
+def ended(error, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(fail_with(error))
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_mistakes_of_the_program_are_one_sentence_that_asks_for_a_report(capsys):
+    status, told = ended(KeyError("a\nbug"), capsys)
+    assert status == 70 and told.count("\n") == 1
+    assert told.startswith("unexpected: KeyError: 'a\\nbug'; please report it") and "HF_VIDMODELS_TRACEBACK=1" in told
+
+
+@pytest.mark.parametrize("error", [ValueError("asked for"), KeyError("asked for")])
+def test_the_traceback_is_shown_when_asked_for(error, monkeypatch, capsys):
     monkeypatch.setenv("HF_VIDMODELS_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="asked for"):
-        run(fail_with(ValueError("asked for")))
+    _, told = ended(error, capsys)
+    assert told.startswith("Traceback") and "raise error" in told
+
+
+def test_ctrl_c_ends_with_one_sentence(capsys):
+    status, told = ended(KeyboardInterrupt(), capsys)
+    assert status == 130 and told.startswith("stopped: ") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), ImportError("no av")])
+def test_what_the_machine_lacks_is_for_the_user_to_mend(error, capsys):
+    status, told = ended(error, capsys)
+    assert status == 2 and told.startswith("error: ")
+
+
+@pytest.mark.parametrize("traceback", ["0", "1"])
+def test_tokens_are_masked_in_sentences_and_tracebacks(traceback, monkeypatch, capsys):
+    monkeypatch.setenv("HF_VIDMODELS_TRACEBACK", traceback)
+    monkeypatch.setenv("HF_TOKEN", "my-own-form-of-token")
+    secrets = ("hf_" + "a1" * 17, "my-own-form-of-token", "ghp_" + "b2" * 18)
+    for error in (OSError, KeyError):
+        _, told = ended(error(f"refused for {', '.join(secrets)}"), capsys)
+        assert told.count("[token]") >= 3 and not any(secret in told for secret in secrets)
+
+
+def test_names_do_not_steer_the_terminal(capsys):
+    def main():
+        print("found \x1b[2Jvideo\u202egpj.exe\tand \udcff")
+        raise ValueError("no \x1b]0;title\x07 video")
+
+    with pytest.raises(SystemExit):
+        run(main)
+    shown = capsys.readouterr()
+    assert shown.out == "found \\x1b[2Jvideo\\u202egpj.exe\tand \\udcff\n"
+    assert shown.err == "error: no \\x1b]0;title\\x07 video\n"

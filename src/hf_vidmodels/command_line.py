@@ -1,13 +1,23 @@
-"""What all commands share: errors as one sentence, and a help text that keeps its line breaks."""
+"""What all commands share: a help text that keeps its line breaks, and an end in one sentence, whatever happens."""
 
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 from huggingface_hub.errors import StrictDataclassError
 
+from .printable_text import PrintableStream, printable
+from .secrets_in_text import mask_secrets
+
 USAGE_ERROR_STATUS = 2
+# As sysexits.h has it for mistakes of a program.
+UNEXPECTED_STATUS = 70
+# As shells give it after Ctrl-C.
+STOPPED_STATUS = 130
+TRACEBACK_VARIABLE = "HF_VIDMODELS_TRACEBACK"
 
 
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -23,19 +33,41 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main` and end the process with status 2 and one sentence when the user's input was at fault.
+    """Call `main` and end the process with one sentence when it fails.
 
-    `ValueError` and `OSError` (missing files, full disks) are the package's way to report input that does not fit, a
-    `StrictDataclassError` is that of configurations.
-    Set `HF_VIDMODELS_TRACEBACK=1` to see where they came from; any other exception always shows its traceback.
+    Status 2 is for what the user can mend: `ValueError` and `OSError` (missing files, full disks) are the package's
+    way to report input that does not fit, a `StrictDataclassError` is that of configurations, an `ImportError` that
+    of packages which are not installed, and memory may be too small. Ctrl-C ends with status 130; all else is a
+    mistake of the program, status 70. With `HF_VIDMODELS_TRACEBACK=1` the traceback comes before the sentence.
+
+    What is printed meanwhile shows characters that steer terminals as escapes; secrets are masked in errors.
+
+    Raises:
+        SystemExit: when `main` fails.
     """
     try:
-        main()
-    except (ValueError, OSError, StrictDataclassError) as error:
-        if os.environ.get("HF_VIDMODELS_TRACEBACK") == "1":
-            raise
+        with redirect_stdout(PrintableStream(sys.stdout)):
+            main()
+    except KeyboardInterrupt:
+        _end("stopped: what was finished is kept; the same command again goes on, where it can", STOPPED_STATUS)
+    except (ValueError, OSError, StrictDataclassError, ImportError) as error:
         # A refused configuration says only which of its checks failed; the reason is its cause.
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        sentence = " ".join(str(cause).split()) or type(error).__name__
-        print(f"error: {sentence}", file=sys.stderr)
-        sys.exit(USAGE_ERROR_STATUS)
+        _end(f"error: {_one_line(cause)}", USAGE_ERROR_STATUS)
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            way_out = "give it less at once, such as a smaller --batch_size"
+            _end(f"error: the memory is too small ({_one_line(error)}); {way_out}", USAGE_ERROR_STATUS)
+        way_out = f"please report it with the traceback that {TRACEBACK_VARIABLE}=1 shows"
+        _end(f"unexpected: {type(error).__name__}: {_one_line(error)}; {way_out}", UNEXPECTED_STATUS)
+
+
+def _end(sentence: str, status: int) -> None:
+    if os.environ.get(TRACEBACK_VARIABLE) == "1":
+        print(mask_secrets(traceback.format_exc()), file=sys.stderr)
+    print(printable(mask_secrets(sentence)), file=sys.stderr)
+    sys.exit(status)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,9 +1,13 @@
 import json
 import logging
+import pickle
+import re
 import shutil
 
+import numpy as np
 import pytest
 from huggingface_hub import HfApi
+from safetensors.torch import load_file, save_file
 
 from fake_hub import TOKEN
 from hf_vidmodels.hub.push import push_folder
@@ -114,7 +118,7 @@ def leak_token(folder):
         (lambda folder: (folder / "README.md").write_text("# Hi"), ValueError, "does not begin with metadata"),
         (forget_code, FileNotFoundError, "has no code .*export_code"),
         (break_code, FileNotFoundError, "is not whole, modeling_base.py is missing"),
-        (leak_token, ValueError, "recipe.yaml holds what looks like a Hugging Face token"),
+        (leak_token, ValueError, "recipe.yaml holds what looks like an access token"),
         (shutil.rmtree, FileNotFoundError, "is no folder"),
     ],
 )
@@ -123,6 +127,108 @@ def test_a_folder_that_is_not_whole_or_not_safe_is_refused(run_folder, hub, harm
     with pytest.raises(error, match=complaint):
         push_folder(run_folder, REPO_ID)
     assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.PTH",
+        "model.pth.tar",
+        "model.dill",
+        "x.joblib",
+        "figures/w.pkl.gz",
+        "w.pickle.bz2",
+        "best.ckpt.bak",
+        "w.pkl~",
+    ],
+)
+def test_pickles_are_known_by_any_spelling_of_their_names(run_folder, name):
+    (run_folder / name).write_bytes(b"harmless")
+    with pytest.raises(ValueError, match=f"{re.escape(name)}: only safetensors"):
+        check_folder(run_folder)
+
+
+def test_pickles_are_known_by_what_they_hold(run_folder):
+    (run_folder / "notes.txt").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(ValueError, match="notes.txt: only safetensors"):
+        check_folder(run_folder)
+    (run_folder / "notes.txt").unlink()
+    np.save(run_folder / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="a.npy: only safetensors"):
+        check_folder(run_folder)
+    np.save(run_folder / "a.npy", np.zeros(3))
+    assert "a.npy" in check_folder(run_folder)
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "latin-1"])
+@pytest.mark.parametrize("name", ["notes", "settings.cfg", "train.log", "figures/loss_curve.png"])
+def test_secrets_are_found_in_any_file_and_coding(run_folder, monkeypatch, name, coding):
+    monkeypatch.setenv("HF_TOKEN", "an-unusual-token")
+    for secret in ("hf_" + "abcdefghij" * 3, "an-unusual-token", "ghp_" + "a1B2" * 9, "AKIA" + "A1" * 8):
+        (run_folder / name).write_bytes(f"é key={secret}\n".encode(coding))
+        with pytest.raises(ValueError, match=f"{re.escape(name)} holds what looks like") as caught:
+            check_folder(run_folder)
+        assert secret not in str(caught.value)
+
+
+def test_secrets_are_found_where_two_parts_of_a_long_file_meet_and_beside_weights(run_folder, monkeypatch):
+    monkeypatch.setattr("hf_vidmodels.secrets_in_text._CHUNK", 64)
+    token = b"hf_" + b"abcdefghij" * 3
+    (run_folder / "long.log").write_bytes(b" " * 50 + token + b"\n")
+    with pytest.raises(ValueError, match="long.log holds"):
+        check_folder(run_folder)
+    (run_folder / "long.log").unlink()
+    weights = load_file(run_folder / "model.safetensors")
+    save_file(weights, run_folder / "model.safetensors", {"format": "pt", "note": token.decode()})
+    with pytest.raises(ValueError, match="model.safetensors holds"):
+        check_folder(run_folder)
+
+
+@pytest.mark.parametrize("place", ["figures/link.png", "linked"])
+def test_symbolic_links_are_not_followed(run_folder, tmp_path, place):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret.txt").write_text("mine")
+    target = tmp_path / "elsewhere" if place == "linked" else tmp_path / "elsewhere" / "secret.txt"
+    (run_folder / place).symlink_to(target)
+    with pytest.raises(ValueError, match=f"{place} is a symbolic link, which is not followed"):
+        check_folder(run_folder)
+    # What stays at home may be a link, and so may the folder itself.
+    (run_folder / place).unlink()
+    (run_folder / "checkpoints" / "link").symlink_to(target)
+    (tmp_path / "run").symlink_to(run_folder)
+    assert check_folder(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "auto_map", ["a.B", ["a.B"], {"AutoModel": 3}, {"AutoModel": "../a.B"}, {"AutoModel": "noclass"}]
+)
+def test_an_auto_map_that_names_no_code_is_one_sentence(run_folder, auto_map):
+    change_config(run_folder, auto_map=auto_map)
+    with pytest.raises((ValueError, FileNotFoundError), match="auto_map that names no module and class|not whole"):
+        check_folder(run_folder)
+
+
+def test_a_checkpoint_whose_feature_networks_stay_behind_is_refused(run_folder, tmp_path):
+    (tmp_path / "network").mkdir()
+    for fields, harmed in [
+        ({"model": str(tmp_path / "network")}, True),
+        ({"model": "torchvision:r3d_18", "weights": "/data/r3d.safetensors"}, True),
+        ({"subfolder": "feature_extractor/rgb"}, True),
+        ({"subfolder": "figures"}, False),
+        ({"model": "MCG-NJU/videomae-base"}, False),
+        ({"model": "torchvision:r3d_18", "random_init_seed": 0}, False),
+    ]:
+        change_config(run_folder, feature_extractor={"streams": {"rgb": fields}})
+        if harmed:
+            with pytest.raises(ValueError, match="takes its rgb features from .*, which is not in the folder"):
+                check_folder(run_folder)
+        else:
+            assert check_folder(run_folder)
+
+
+def change_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_weights_in_several_files_are_all_needed(run_folder):

@@ -14,9 +14,12 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
 from asm_loc_corpus import CLASSES, SPLITS, WIDTH, write_corpus
+from feature_extraction_examples import tiny_extractor, tiny_streams
 from hf_vidmodels import AsmLocConfig
 from hf_vidmodels.data.corpora import load_corpus
+from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtractor
 from hf_vidmodels.data.features.video_table import VideoTable
+from hf_vidmodels.hub.repository_folder import check_folder
 from hf_vidmodels.training import loop
 from hf_vidmodels.training.recipes.asm_loc_data import feature_settings_file
 from hf_vidmodels.training.recipes.asm_loc_videos import GuidedTrainingVideos
@@ -225,6 +228,47 @@ def test_features_that_name_their_extractor_pass_it_on_to_the_checkpoint(corpus,
     assert AutoModel.from_pretrained(tmp_path / "run").config.feature_extractor == extractor
     with pytest.raises(ValueError, match="has features, so feature_extractor 'other.json' has nothing to do"):
         train(folder, tmp_path / "refused", feature_extractor="other.json")
+
+
+@pytest.fixture
+def extracted_by_path(corpus, tmp_path):
+    """A corpus whose features were made by a network in a folder of this machine, and that folder."""
+    folder, network = tmp_path / "extracted", tmp_path / "network"
+    shutil.copytree(corpus, folder)
+    tiny_extractor("rgb").save(network)
+    model = network / "feature_extractor" / "rgb"
+    stream = tiny_streams("rgb")["rgb"] | {"model": str(model)}
+    del stream["model_config"], stream["random_init_seed"]
+    extractor = SnippetFeatureExtractor({"rgb": stream}, frames_per_snippet=16)
+    for path in (folder / "features").glob("*.npy"):
+        np.save(path, np.load(path)[:, : extractor.feature_size])
+    settings = {"extractor": extractor.to_dict(), "weights_sha256": extractor.weights_digests(), "feature_size": 8}
+    (folder / "features" / "features.json").write_text(json.dumps(settings))
+    return folder, network
+
+
+def test_a_feature_network_given_by_path_goes_into_the_run(extracted_by_path, tmp_path):
+    folder, network = extracted_by_path
+    expected = json.loads((folder / "features" / "features.json").read_text())["weights_sha256"]
+    train(folder, tmp_path / "run", max_steps=1)
+    shutil.rmtree(network)
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert str(tmp_path) not in (moved / "config.json").read_text()
+    assert SnippetFeatureExtractor.from_checkpoint(str(moved)).weights_digests() == expected
+    assert "feature_extractor/rgb/model.safetensors" in check_folder(moved)
+
+
+@pytest.mark.parametrize("fate", ["gone", "retrained"])
+def test_a_feature_network_that_is_gone_or_another_is_said_and_not_named(extracted_by_path, tmp_path, fate):
+    folder, network = extracted_by_path
+    shutil.rmtree(network)
+    if fate == "retrained":
+        other = tiny_streams("rgb")["rgb"] | {"random_init_seed": 5}
+        SnippetFeatureExtractor({"rgb": other}, frames_per_snippet=8).save(network)
+    with pytest.warns(UserWarning, match="will take feature files but no videos"):
+        train(folder, tmp_path / "run", max_steps=1)
+    assert AutoModel.from_pretrained(tmp_path / "run").config.feature_extractor is None
+    assert check_folder(tmp_path / "run")
 
 
 def test_every_bad_feature_file_is_named_before_training(corpus, tmp_path):

@@ -274,19 +274,19 @@ def measure(arguments: argparse.Namespace, dropped_ids: Mapping[str, Sequence[in
     output = read_json_object(arguments.output, "a COCO instance file")["annotations"]
     without = {id for ids in dropped_ids.values() for id in ids}
     faulty = {id for rule in BOX_RULES for id in dropped_ids[rule]}
-    answers = {item["id"]: item for item in output if item["id"] not in without}
+    answers = {int(item["id"]): item for item in output if int(item["id"]) not in without}
     given = truth["annotations"]
     if arguments.score_boxes is not None:
         given = [
             {**item, "id": number} for number, item in enumerate(stream_json_list(arguments.score_boxes), start=1)
         ]
-    given = [item for item in given if item["id"] not in faulty]
+    given = [item for item in given if int(item["id"]) not in faulty]
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     empty = {id: empty_rle(*size) for id, size in sizes.items()}
     predictions = [
-        answers.get(item["id"], {**item, "segmentation": empty[item["image_id"]]})
+        answers.get(int(item["id"]), {**item, "segmentation": empty[item["image_id"]]})
         for item in given
-        if item["id"] in answers or item["id"] in dropped_ids["empty_mask"]
+        if int(item["id"]) in answers or int(item["id"]) in dropped_ids["empty_mask"]
     ]
     if arguments.score_boxes is not None:
         return {

@@ -6,7 +6,6 @@ Every encoder takes clips `(B, T, 3, H, W)` float32, already normalised, and giv
 
 import json
 import os
-import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -37,11 +36,10 @@ from .model_preprocessing import (
     read_torchvision_preprocessing,
     read_transformers_preprocessing,
 )
-from .stream_settings import StreamSettings
+from .stream_settings import HUB_ID, StreamSettings
 
 WEIGHTS_FILE = "model.safetensors"
 NAMES_OF_FRAME_COUNT = ("num_frames", "frames_per_clip")
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Their position tables are made for this many frames and no other.
 TORCHVISION_FRAME_COUNTS = {"mvit_v1_b": 16, "mvit_v2_s": 16}
 CLASSIFIER_LOADERS = {

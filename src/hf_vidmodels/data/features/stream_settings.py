@@ -2,13 +2,15 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 POOLINGS = ("mean", "max", "classifier_input")
 TORCHVISION_PREFIX = "torchvision:"
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ class StreamSettings:
     def lives_in_checkpoint(self) -> bool:
         """Whether the weights are in a sub-folder of the checkpoint that the settings belong to."""
         return self.subfolder is not None and (self.model is None or self.torchvision_model is not None)
+
+    @property
+    def names_hub_model(self) -> bool:
+        """Whether the network is a model of the Hub, whatever lies on this machine."""
+        named = self.model is not None and self.torchvision_model is None
+        return named and HUB_ID.fullmatch(self.model) is not None and not Path(self.model).exists()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields that are set, as JSON knows them."""

@@ -1,6 +1,7 @@
 """The data of an ASM-Loc run: loaded, completed with features where there are only videos, and checked as a whole."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from ...data.features.feature_checks import find_feature_problems
 from ...data.features.feature_extraction import SnippetFeatureExtractor
 from ...data.features.feature_files import feature_file
 from ...data.features.feature_folders import SETTINGS_FILE
+from ...data.features.stream_settings import StreamSettings
 from ...data.features.video_table import VideoTable
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 
@@ -32,7 +34,8 @@ class AsmLocData:
         train: training videos.
         evaluation: videos of `eval_split`; `None` when nothing is evaluated and there are none.
         eval_split: their split.
-        extractor: what made the features in this run; `None` when they were there.
+        extractor: what made the features, here or before by networks on this machine; `None` when that is not known,
+            or networks of the Hub made them.
         model_settings: fields of `AsmLocConfig` that follow from the features: their width, their rate, and how they
             are made from video.
     """
@@ -76,8 +79,12 @@ def load_asm_loc_data(args: "AsmLocArguments", device: torch.device, show_progre
             f"split {eval_split!r} of {args.dataset_name!r} has no annotated times to evaluate on: add start and end, "
             "or train with --eval_strategy no"
         )
-    settings = {"hidden_size": train.load(0).shape[1], **_extraction_settings(train, extractor)}
-    settings |= {} if extractor is not None else _annotated_rate(used)
+    settings = {"hidden_size": train.load(0).shape[1]}
+    if extractor is None:
+        extractor, extraction = _extraction_beside(train, device)
+        settings |= extraction | _annotated_rate(used)
+    else:
+        settings |= _model_settings(extractor.to_dict())
     return AsmLocData(
         class_names=used[TRAIN_SPLIT].features["labels"].feature.names,
         train=train,
@@ -123,20 +130,44 @@ def _refuse_bad_features(splits: "dict[str, Any]") -> None:
         raise ValueError("; ".join(sentences))
 
 
-def _extraction_settings(train: VideoTable, extractor: SnippetFeatureExtractor | None) -> dict[str, Any]:
-    """How features are made, from the extractor of this run or from what `hf-vidmodels extract` wrote beside them."""
-    if extractor is not None:
-        settings = extractor.to_dict()
-    else:
-        source = train.feature_files[0]
-        beside = feature_file(source).parent / SETTINGS_FILE if isinstance(source, str) else None
-        if beside is None or not beside.is_file():
-            return {}
-        settings = json.loads(beside.read_text(encoding="utf-8"))["extractor"]
+def _extraction_beside(
+    train: VideoTable, device: torch.device
+) -> tuple[SnippetFeatureExtractor | None, dict[str, Any]]:
+    """Find out how features that were there are made, from what `hf-vidmodels extract` wrote beside them.
+
+    Returns:
+        The extractor when its networks lie on this machine, so that they can be saved with the model, and the
+        settings of the model that follow.
+    """
+    source = train.feature_files[0]
+    beside = feature_file(source).parent / SETTINGS_FILE if isinstance(source, str) else None
+    if beside is None or not beside.is_file():
+        return None, {}
+    described = json.loads(beside.read_text(encoding="utf-8"))
+    settings = described["extractor"]
+    streams = [StreamSettings.from_dict(fields) for fields in settings["streams"].values()]
+    if all(stream.random_init_seed is not None or stream.names_hub_model for stream in streams):
+        return None, _model_settings(settings)
+    try:
+        extractor = SnippetFeatureExtractor.from_dict(settings, device=device)
+        if extractor.weights_digests() != described.get("weights_sha256"):
+            raise ValueError("the networks there are others by now")
+    except (ValueError, OSError) as error:
+        warnings.warn(
+            f"the checkpoint will take feature files but no videos, because the networks that {beside} names cannot "
+            f"be saved with it: {error}",
+            stacklevel=2,
+        )
+        return None, {name: value for name, value in _model_settings(settings).items() if name != "feature_extractor"}
+    return extractor, _model_settings(settings)
+
+
+def _model_settings(extraction: dict[str, Any]) -> dict[str, Any]:
+    """Give the settings of the model that follow from those of an extractor."""
     return {
-        "feature_extractor": settings,
-        "frames_per_second": settings["frames_per_second"],
-        "frames_per_snippet": settings["snippet_stride"],
+        "feature_extractor": extraction,
+        "frames_per_second": extraction["frames_per_second"],
+        "frames_per_snippet": extraction["snippet_stride"],
     }
 
 
