@@ -11,12 +11,13 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor, PreTrainedModel
 
 from ..atomic_io import write_json
-from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
+from ..data.features.feature_folders import find_videos
 from ..data.video_writing import write_video
 from ..modeling.modeling_stts import kept_regions
 from ..optional_packages import require
 from ..output_files import output_file
 from ..processing.base_video_processing import VideoViewsProcessor
+from ..processing.media_suffixes import VIDEO_SUFFIXES
 from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
 from .opened_models import open_model

@@ -1,31 +1,23 @@
 """From annotations of untrimmed videos and a folder of their files to the data set that models are trained on."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...atomic_io import read_json_object
+from ...processing.media_suffixes import VIDEO_SUFFIXES
+from ..class_lists import class_lookup
 from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
 from ..features.feature_files import FEATURE_SUFFIXES, feature_file, feature_shape
-from ..features.feature_folders import SETTINGS_FILE, VIDEO_SUFFIXES
+from ..features.feature_folders import SETTINGS_FILE
 from .temporal_annotations import VideoAnnotation
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 TEMPORAL_TASK = "temporal-action-localization"
-# What corpora call their subsets, and what `datasets` calls its splits.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def index_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
@@ -70,7 +62,7 @@ def attach_files(annotations: Sequence[VideoAnnotation], root: Path, split: str)
 def _fill_rate(annotations: Iterable[VideoAnnotation], settings_file: Path) -> None:
     if not settings_file.is_file():
         return
-    settings = json.loads(settings_file.read_text(encoding="utf-8"))
+    settings = read_json_object(settings_file, "how the features were made")
     for annotation in annotations:
         if annotation.features and annotation.fps is None and annotation.frames_per_snippet is None:
             annotation.fps = settings.get("frames_per_second")
@@ -144,7 +136,7 @@ def build_temporal_corpus(
 
     videos = [annotation for annotations in splits.values() for annotation in annotations]
     _refuse_unknown_classes(videos, class_names, where)
-    ids = {name: index for index, name in enumerate(class_names)}
+    ids = class_lookup(class_names)
     columns = ["video_id"] + [name for name in ("features", "video") if any(getattr(a, name) for a in videos)]
     columns += ["duration", "fps", "frames_per_snippet", "labels", "segments", "subset"]
     types = features_for(TEMPORAL_TASK, columns, class_names)
@@ -159,9 +151,9 @@ def build_temporal_corpus(
             "duration": annotation.duration,
             "fps": annotation.fps,
             "frames_per_snippet": annotation.frames_per_snippet,
-            "labels": [ids[label] for label in annotation.video_labels],
+            "labels": sorted({ids(label) for label in annotation.video_labels}),
             "segments": [
-                {"start": start, "end": end, "label": ids[label]} for start, end, label in annotation.segments
+                {"start": start, "end": end, "label": ids(label)} for start, end, label in annotation.segments
             ],
             "subset": annotation.subset,
         }
@@ -184,10 +176,10 @@ def _have_pairs(videos: Sequence[VideoAnnotation], where: str) -> bool:
 
 
 def _refuse_unknown_classes(videos: Iterable[VideoAnnotation], class_names: Sequence[str], where: str) -> None:
-    known = set(class_names)
+    look_up = class_lookup(class_names)
     unknown: dict[str, list[str]] = {}
     for annotation in videos:
-        for label in annotation.all_labels - known:
+        for label in (label for label in annotation.all_labels if look_up(label) is None):
             unknown.setdefault(label, []).append(annotation.video_id)
     if unknown:
         found = "; ".join(
