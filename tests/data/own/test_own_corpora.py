@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 
 import datasets
 import numpy as np
@@ -160,6 +161,15 @@ def test_a_duration_that_cannot_be_known_says_what_to_add(tmp_path):
     put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
     with pytest.raises(ValueError, match=r"1 videos have no duration \(a\); add `duration` .* `fps` and `frames_per"):
         load_corpus(tmp_path)
+
+
+def test_a_video_whose_clock_cannot_be_true_is_refused(tmp_path):
+    put_videos(tmp_path, "videos/a.mp4", num_frames=3, fps=Fraction(1, 20_000))
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
+    with pytest.raises(ValueError, match=r"a\.mp4 declares 16\.7 hours for 3 frames; .* add its true `duration`"):
+        load_corpus(tmp_path)
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,golf,0,1,9")
+    assert load_corpus(tmp_path)["train"]["duration"][:] == [9.0]
 
 
 def test_bad_times_and_repeated_videos_are_errors_of_an_own_corpus(tmp_path):

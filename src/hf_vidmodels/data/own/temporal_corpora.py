@@ -1,5 +1,6 @@
 """From annotations of untrimmed videos and a folder of their files to the data set that models are trained on."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 TEMPORAL_TASK = "temporal-action-localization"
+# Time-lapse recordings of a frame a minute are the slowest videos that are meant.
+MAX_SECONDS_PER_FRAME = 60.0
 
 
 def index_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
@@ -97,7 +100,8 @@ def fill_durations(annotations: Iterable[VideoAnnotation]) -> None:
     """Compute the durations that the annotations leave open, from feature files or else from video files.
 
     Raises:
-        ValueError: a duration cannot be known; names the videos and what to add.
+        ValueError: a duration cannot be known, or a video declares one that its frames cannot fill; names the videos
+            and what to add.
     """
     unknown = []
     for annotation in annotations:
@@ -107,16 +111,29 @@ def fill_durations(annotations: Iterable[VideoAnnotation]) -> None:
             num_snippets, _ = feature_shape(annotation.features)
             annotation.duration = num_snippets * annotation.frames_per_snippet / annotation.fps
         elif annotation.video:
-            from ...processing.decoding import probe_video
-
-            annotation.duration = probe_video(annotation.video).duration
-        else:
+            annotation.duration = _duration_of(annotation.video)
+        if annotation.duration is None:
             unknown.append(annotation.video_id)
     if unknown:
         raise ValueError(
             f"{len(unknown)} videos have no duration ({name_some(unknown)}); add `duration` in seconds, or `fps` and "
             "`frames_per_snippet` of the features, or the video files"
         )
+
+
+def _duration_of(video: str) -> float | None:
+    """Give the length of a video in seconds; None for a folder of frames, which does not tell it."""
+    from ...processing.decoding import probe_video
+
+    metadata = probe_video(video)
+    if math.isnan(metadata.duration):
+        return None
+    if metadata.duration > MAX_SECONDS_PER_FRAME * metadata.num_frames:
+        raise ValueError(
+            f"{video} declares {metadata.duration / 3600:.1f} hours for {metadata.num_frames} frames; repair its times, "
+            "or add its true `duration` in seconds"
+        )
+    return metadata.duration
 
 
 def build_temporal_corpus(
