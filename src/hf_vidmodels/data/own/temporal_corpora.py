@@ -130,8 +130,8 @@ def _duration_of(video: str) -> float | None:
         return None
     if metadata.duration > MAX_SECONDS_PER_FRAME * metadata.num_frames:
         raise ValueError(
-            f"{video} declares {metadata.duration / 3600:.1f} hours for {metadata.num_frames} frames; repair its times, "
-            "or add its true `duration` in seconds"
+            f"{video} declares {metadata.duration / 3600:.1f} hours for {metadata.num_frames} frames; repair its "
+            "times, or add its true `duration` in seconds"
         )
     return metadata.duration
 
