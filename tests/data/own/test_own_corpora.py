@@ -346,6 +346,11 @@ def test_what_datasets_saved_is_loaded(tmp_path):
             '{"image": "1.png", "label": "a", "bbox": [1, "2", 3, 4]}',
             "the value must be a number, got the text '2'",
         ),
+        (
+            "metadata.jsonl",
+            '{"image": "1.png", "label": "a", "bbox": [1, 2, 3]}',
+            r"must have 4 values, got \[1, 2, 3",
+        ),
         ("metadata.jsonl", '{"image": "1.png", "label": "a", "bbox": [1, true, 3, 4]}', "must be a number, got True"),
         ("metadata.csv", 'image,label,bbox\n1.png,a,"[1, ""2"", 3, 4]"\n', "must be a number, got the text '2'"),
         (

@@ -169,6 +169,8 @@ def _convert(value: Any, type_: Any, where: str, labels: list[str], is_csv: bool
         is_csv = is_csv and isinstance(value, str) and not value.startswith("[")
         if not isinstance(items, list):
             items = [items]
+        if type_.length not in (-1, len(items)):
+            raise ValueError(f"{where} must have {type_.length} values, got {shortened(value)}")
         return [_convert(item, type_.feature, where, labels, is_csv) for item in items]
     if isinstance(type_, dict):
         if not isinstance(value, dict):
