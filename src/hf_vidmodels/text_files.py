@@ -1,5 +1,4 @@
-"""The door through which text and JSON of users come in: any encoding that names itself, and errors that name the
-file.
+"""The door through which text and JSON of users come in: encodings that name themselves, errors that name the file.
 
 UTF-8 is read with and without its mark, UTF-16 and UTF-32 where they begin with theirs.
 """

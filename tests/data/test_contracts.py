@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value, Video
@@ -71,6 +73,58 @@ VALID = {
 def valid(task, **changes):
     columns = VALID[task] | changes
     return Dataset.from_dict(columns, features=features_for(task, columns, NAMES))
+
+
+def people(**columns):
+    """Two timestamps of one video, one person in the first; further columns are those of `TASKS`."""
+    return valid("action-detection", **columns)
+
+
+def test_people_may_have_ids_tubes_and_proposals():
+    dataset = people(
+        actor_ids=[[3], []],
+        starts=[[0.0], None],
+        ends=[[None], []],
+        proposals=[[[0, 0, 1, 1], [0, 0.5, 0.5, 1]], None],
+        proposal_scores=[[0.5, 1.0], None],
+        excluded=[False, None],
+        fps=[30.0, None],
+    )
+    assert find_problems(dataset, "action-detection") == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"actor_ids": [[3, 4], []]}, "1 rows have not as many entries in actor_ids as boxes"),
+        (
+            {"boxes": [[[0, 0, 1, 1]] * 2, []], "labels": [[[0], [1]], []], "actor_ids": [[3, 3], []]},
+            "one actor twice",
+        ),
+        ({"starts": [[0.5], []]}, "have starts after their own time"),
+        ({"ends": [[-0.5], []]}, "have ends before their own time"),
+        ({"proposals": [[[0, 0, 400, 300]], []]}, r"have a proposals outside \[0, 1\] .*divide pixel coordinates"),
+        ({"proposals": [[[0, 0, 1, 1]], []], "proposal_scores": [[], []]}, "entries in proposal_scores as proposals"),
+        ({"proposals": [[[0, 0, 1, 1]], []], "proposal_scores": [[1.5], []]}, r"proposal_scores outside \[0, 1\]"),
+        ({"fps": [0.0, None]}, "no usable fps"),
+    ],
+)
+def test_what_is_said_of_people_must_fit_them(columns, found):
+    (sentence,) = sentences(people(**columns), "action-detection")
+    assert re.search(found, sentence)
+
+
+def test_a_video_of_several_classes_names_each_once_and_may_be_unlabelled_outside_of_training():
+    features = features_for("video-classification", ["video", "label"], NAMES)
+    features["label"] = List(features["label"])
+    videos = [{"bytes": None, "path": f"{index}.mp4"} for index in range(3)]
+    dataset = Dataset.from_dict({"video": videos, "label": [[0, 1], [1], None]}, features=features)
+    assert sentences(DatasetDict({"test": dataset}), "video-classification") == []
+    (sentence,) = sentences(DatasetDict({"train": dataset}), "video-classification")
+    assert "1 rows have no label (row 2)" in sentence
+    twice = Dataset.from_dict({"video": videos, "label": [[0, 1], [1, 1], [0]]}, features=features)
+    (sentence,) = sentences(twice, "video-classification")
+    assert "1 rows have a class twice in 'label' (row 1)" in sentence
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -58,6 +58,41 @@ def test_an_embedded_corpus_is_made_and_loaded(tmp_path, monkeypatch):
     assert any(tmp_path.iterdir()), "data_dir is where it is made"
 
 
+@pytest.fixture
+def small_embedded(tmp_path, monkeypatch):
+    parameters = {
+        kind: replace(embedded.EMBEDDED_CORPORA[kind].parameters, splits=(("train", 6), ("test", 3)))
+        for kind in ("images", "objects")
+    }
+    load = embedded.load_embedded_corpus
+    monkeypatch.setattr(
+        embedded,
+        "load_embedded_corpus",
+        lambda kind, cache_dir: load(kind, cache_dir=cache_dir, parameters=parameters[kind]),
+    )
+    return tmp_path
+
+
+def test_a_corpus_of_another_task_says_which_task_it_is(small_embedded, tmp_path_factory):
+    with pytest.raises(
+        ValueError,
+        match=r"embedded/images is a corpus for image-classification, not for mask-labeling: mask-labeling needs a "
+        r"column 'image_id' .*columns found: image, label",
+    ):
+        load_corpus("embedded/images", data_dir=small_embedded, task="mask-labeling")
+    lists = tmp_path_factory.mktemp("lists")
+    for name in ("a.mp4", "b.mp4"):
+        (lists / name).touch()
+    (lists / "train.csv").write_text("a.mp4,0\nb.mp4,1\n")
+    with pytest.raises(ValueError, match="video_lists is a corpus for video-classification, not for action-detection"):
+        load_corpus("video_lists", data_dir=lists, task="action-detection")
+
+
+def test_a_corpus_serves_every_task_whose_columns_it_has(small_embedded):
+    corpus = load_corpus("embedded/objects", data_dir=small_embedded, task="image-classification")
+    assert {"image", "label", "bbox"} <= set(corpus["train"].column_names)
+
+
 def test_a_hub_data_set_is_checked_and_its_videos_stay_files(monkeypatch):
     video = {"path": None, "bytes": b"not decoded"}
     columns = {"video": [video], "label": [0]}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+from ..processing.media_suffixes import PICTURE_SUFFIXES
 
 
 def find_pictures(path: Path) -> dict[str, Path]:
@@ -14,9 +14,9 @@ def find_pictures(path: Path) -> dict[str, Path]:
     """
     if path.is_file():
         if path.suffix.lower() not in PICTURE_SUFFIXES:
-            raise ValueError(f"{path} is no picture (known: {', '.join(PICTURE_SUFFIXES)})")
+            raise ValueError(f"{path} is no picture (known: {', '.join(sorted(PICTURE_SUFFIXES))})")
         return {path.name: path}
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
-        raise FileNotFoundError(f"there is no picture in {path} (known: {', '.join(PICTURE_SUFFIXES)})")
+        raise FileNotFoundError(f"there is no picture in {path} (known: {', '.join(sorted(PICTURE_SUFFIXES))})")
     return {str(file.relative_to(path)): file for file in files}

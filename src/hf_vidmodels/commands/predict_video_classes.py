@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from transformers import AutoModelForVideoClassification, PreTrainedModel
 
 from ..atomic_io import write_json
-from ..data.features.feature_folders import VIDEO_SUFFIXES, find_videos
+from ..data.features.feature_folders import find_videos
 from ..data.video_writing import write_video
 from ..evaluation.class_scores import is_multi_label
 from ..evaluation.video_classification_evaluation import load_views_processor
@@ -19,6 +19,7 @@ from ..modeling.modeling_stts import kept_regions
 from ..optional_packages import require
 from ..output_files import output_file
 from ..processing.base_video_processing import VideoViewsProcessor
+from ..processing.media_suffixes import VIDEO_SUFFIXES
 from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
 from .opened_models import open_model

@@ -14,6 +14,20 @@ def arrow_column(dataset: "Dataset", name: str) -> "pa.Array":
     return dataset.select_columns([name]).with_format("arrow")[:][name].combine_chunks()
 
 
+def media_files(dataset: "Dataset", name: str) -> list[str | None]:
+    """Give the paths of a column of pictures or videos, null where there is none; contents are not touched.
+
+    Empty where pictures or videos lie in the data set itself: the names that they keep there are no files.
+    """
+    feature = dataset.features[name]
+    if getattr(feature, "dtype", None) == "string":
+        return arrow_column(dataset, name).to_pylist()
+    parts = dataset.select_columns([name]).cast_column(name, type(feature)(decode=False)).flatten()
+    if parts.data.column(f"{name}.bytes").null_count < len(parts.data):
+        return []
+    return arrow_column(parts, f"{name}.path").to_pylist()
+
+
 def flatten_lists(lists: "pa.Array") -> tuple["pa.Array", np.ndarray]:
     """Give the values of a list column and, for each of them, the row that it stands in."""
     import pyarrow.compute as pc

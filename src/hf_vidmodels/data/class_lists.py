@@ -13,6 +13,8 @@ from ..text_files import read_lines
 from .content_checks import name_some
 
 CLASS_FILE = "classes.txt"
+# Where classes have ids and no list, their number follows from the largest id; beyond this it is a mistake.
+MAX_CLASSES = 100_000
 # Spreadsheets write whole numbers as 3.0 where a cell of the column is empty.
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,15})(?:\.0+)?")
 

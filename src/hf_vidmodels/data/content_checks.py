@@ -4,6 +4,7 @@ Every kind of problem becomes one sentence per split that counts the offending r
 to do. `contracts.py` checks before that the columns are there and have the right types.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..tasks import TASKS, resolve
-from .arrow_columns import arrow_column, as_numbers, flatten_lists, is_given, list_lengths, struct_field
+from .arrow_columns import arrow_column, as_numbers, flatten_lists, is_given, list_lengths, media_files, struct_field
 from .instances.object_boxes import describe_box_fault, find_box_faults
 
 if TYPE_CHECKING:
@@ -207,10 +208,19 @@ def check_video_classification(report: SplitReport) -> None:
         rows = np.arange(len(labels)) if report.is_train else np.flatnonzero(is_given(labels))
         _check_classes(report, labels if report.is_train else labels.drop_null(), rows, feature, "label")
     else:
+        no_label = list_lengths(labels) == 0
         report.add_rows(
-            "error", list_lengths(labels) == 0, "rows have no label", "name at least one class of each video"
+            "error",
+            no_label if report.is_train else no_label & is_given(labels),
+            "rows have no label",
+            "name at least one class of each video",
         )
-        _check_classes(report, *flatten_lists(labels), feature.feature, "label")
+        classes, rows = flatten_lists(labels)
+        _check_classes(report, classes, rows, feature.feature, "label")
+        pairs, counts = np.unique(np.stack([rows, as_numbers(classes)]), axis=1, return_counts=True)
+        report.add_rows(
+            "error", pairs[0, counts > 1].astype(int), "rows have a class twice in 'label'", "name each class once"
+        )
 
 
 def check_object_localization(report: SplitReport) -> None:
@@ -257,12 +267,7 @@ def check_mask_labeling(report: SplitReport) -> None:
 def check_action_detection(report: SplitReport) -> None:
     """Check boxes, classes and timestamps."""
     boxes, labels = report.column("boxes"), report.column("labels")
-    report.add_rows(
-        "error",
-        list_lengths(boxes) != list_lengths(labels),
-        "rows have not as many entries in labels as boxes",
-        "give every box its list of classes",
-    )
+    _check_lengths(report, "labels", boxes, "boxes")
     _check_boxes(report, *flatten_lists(boxes), "boxes", "relative xyxy")
     per_box, rows = flatten_lists(labels)
     classes, boxes_of_classes = flatten_lists(per_box)
@@ -282,6 +287,53 @@ def check_action_detection(report: SplitReport) -> None:
     report.add_rows(
         "error", np.sort(first[counts > 1]), "videos have several rows for one timestamp", "put all boxes in one row"
     )
+
+    _check_tubes(report, boxes, timestamps)
+    if report.has("proposals"):
+        proposals = report.column("proposals")
+        _check_boxes(report, *flatten_lists(proposals), "proposals", "relative xyxy")
+        if report.has("proposal_scores"):
+            _check_lengths(report, "proposal_scores", proposals, "proposals")
+            scores, rows = flatten_lists(report.column("proposal_scores"))
+            values = as_numbers(scores)
+            wrong = ~((values >= 0) & (values <= 1))
+            report.add_rows("error", rows[wrong], "rows have proposal_scores outside [0, 1]", "give probabilities")
+    if report.has("fps"):
+        _check_positive(report, "fps", null_allowed=True)
+
+
+def _check_lengths(report: SplitReport, column: str, boxes: "pa.Array", name_of_boxes: str) -> None:
+    """Check that a column has an entry for each box, in the rows where it is given."""
+    values = report.column(column)
+    report.add_rows(
+        "error",
+        (list_lengths(values) != list_lengths(boxes)) & (is_given(values) | (column == "labels")),
+        f"rows have not as many entries in {column} as {name_of_boxes}",
+        f"give every one of {name_of_boxes} its entry in {column}",
+    )
+
+
+def _check_tubes(report: SplitReport, boxes: "pa.Array", timestamps: np.ndarray) -> None:
+    """Check who the people of each row are, and when what they do begins and ends."""
+    if report.has("actor_ids"):
+        _check_lengths(report, "actor_ids", boxes, "boxes")
+        actors, rows = flatten_lists(report.column("actor_ids"))
+        known = is_given(actors)
+        pairs, counts = np.unique(np.stack([rows, as_numbers(actors)])[:, known], axis=1, return_counts=True)
+        report.add_rows(
+            "error", pairs[0, counts > 1].astype(int), "rows have one actor twice", "give each box an actor of its own"
+        )
+    for column, sign in (("starts", 1), ("ends", -1)):
+        if report.has(column):
+            _check_lengths(report, column, boxes, "boxes")
+            times, rows = flatten_lists(report.column(column))
+            wrong = is_given(times) & ~(sign * as_numbers(times) <= sign * timestamps[rows])
+            report.add_rows(
+                "error",
+                rows[wrong],
+                f"rows have {column} {'after' if sign > 0 else 'before'} their own time",
+                "a tube begins at or before each of its rows and ends at or after it, in seconds",
+            )
 
 
 def check_temporal_localization(report: SplitReport) -> None:
@@ -345,7 +397,9 @@ def _check_against_duration(report: SplitReport, rows: np.ndarray, ends: np.ndar
 
 def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:
     """Find videos or pictures that two splits share, and classes that training never shows."""
-    problems = []
+    problems: list[Problem] = []
+    if len(splits) < 2:
+        return problems
     for column in ("video_id", "image_id"):
         ids = {name: _identities(dataset, column) for name, dataset in splits.items() if column in dataset.features}
         for first, second in combinations(ids, 2):
@@ -353,6 +407,10 @@ def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:
             if shared:
                 found = f"{len(shared)} {column}s are in split {first!r} and in split {second!r}"
                 problems.append(Problem("error", f"{found} ({name_some(shared)}); remove them from one of the two"))
+    for column in ("image", "video"):
+        files = {name: media_files(data, column) for name, data in splits.items() if column in data.features}
+        # Published lists may validate and test on the same videos.
+        problems += [Problem("warning", sentence) for sentence in find_shared_files(files)]
     if TRAIN_SPLIT in splits:
         known = _used_classes(splits[TRAIN_SPLIT])
         for name, dataset in splits.items():
@@ -366,13 +424,49 @@ def _compare_splits(splits: Mapping[str, "Dataset"]) -> list[Problem]:
 def _identities(dataset: "Dataset", column: str) -> set[Any]:
     """Give what tells examples apart: ids, of pictures with their files, as ids may begin anew in each split."""
     ids = arrow_column(dataset, column).to_pylist()
-    if column != "image_id" or "image" not in dataset.features:
-        return set(ids)
-    pictures = arrow_column(dataset, "image")
-    # What stands in the table has a path too, but one that leads nowhere.
-    inside = struct_field(pictures, "bytes").is_valid().to_pylist()
-    paths = struct_field(pictures, "path").to_pylist()
-    return {id if stored else (id, path) for id, stored, path in zip(ids, inside, paths, strict=True)}
+    files = media_files(dataset, "image") if column == "image_id" and "image" in dataset.features else []
+    return set(zip(ids, files, strict=True)) if files else set(ids)
+
+
+def find_shared_files(files: Mapping[str, Iterable[str | None]]) -> list[str]:
+    """Give a sentence for each pair of splits that have files in common, under one name or by a link.
+
+    Args:
+        files: paths by split name; null and what is not there do not count.
+    """
+    resolve = _Links()
+    places = {split: {place for path in paths if path and (place := resolve(path))} for split, paths in files.items()}
+    sentences = []
+    for first, second in combinations(places, 2):
+        shared = sorted(places[first] & places[second])
+        if shared:
+            found = f"{len(shared)} files are in split {first!r} and in split {second!r}"
+            sentences.append(f"{found} ({name_some(shared)}); remove them from one of the two")
+    return sentences
+
+
+class _Links:
+    """Gives the true place of a file, or None where there is none; each folder is asked once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, tuple[str, dict[str, bool]]] = {}
+
+    def __call__(self, path: str) -> str | None:
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder), _links_in(folder)
+        place, is_link = self._folders[folder]
+        if name not in is_link:
+            return None
+        return os.path.realpath(path) if is_link[name] else os.path.join(place, name)
+
+
+def _links_in(folder: str) -> dict[str, bool]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.is_symlink() for entry in entries}
+    except OSError:
+        return {}
 
 
 def _used_classes(dataset: "Dataset") -> set[str]:

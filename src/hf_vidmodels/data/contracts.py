@@ -61,7 +61,11 @@ TASKS: dict[str, TaskContract] = {
     "video-classification": TaskContract(
         (
             Column("video", "video", "the video file"),
-            Column("label", "class or classes", "its class (null = unlabelled, not in training), or its classes"),
+            Column(
+                "label",
+                "class or classes",
+                "its class, or its classes; null = unlabelled, which split train may not be",
+            ),
         )
     ),
     "mask-labeling": TaskContract(
@@ -102,11 +106,22 @@ TASKS: dict[str, TaskContract] = {
     "action-detection": TaskContract(
         (
             Column("video_id", "string", "name of the video; one row for each of its timestamps"),
-            Column("video", "video file", "the video file"),
+            Column(
+                "video",
+                "video file",
+                "the film, a folder of numbered frames, or a folder that holds such a folder for each second",
+            ),
             Column("timestamp", "number", "seconds from the start of the video"),
             Column("boxes", "boxes", "people at this time: xyxy, relative to width and height, in [0, 1]"),
             Column("labels", "classes per box", "classes of what each of them does"),
             Column("keyframe", "count", "index of the frame at this time", False),
+            Column("actor_ids", "counts", "who each of them is, in all rows of the video; null = unknown", False),
+            Column("starts", "numbers", "when the tube of each of them begins, in seconds; null = unknown", False),
+            Column("ends", "numbers", "when the tube of each of them ends, in seconds; null = unknown", False),
+            Column("proposals", "boxes", "boxes that a detector gives for this time, as boxes", False),
+            Column("proposal_scores", "numbers", "the detector's score of each proposal, in [0, 1]", False),
+            Column("excluded", "truth", "true = annotated in part, for neither training nor evaluation", False),
+            Column("fps", "number", "frames per second of a folder of frames; null = as the video says", False),
         )
     ),
     "object-localization": TaskContract(
@@ -179,17 +194,44 @@ def infer_task(column_names: Iterable[str]) -> str:
         ValueError: they are the columns of no task.
     """
     names = set(column_names)
+    task = _task_with(names)
+    if task is None:
+        raise ValueError(
+            f"the columns {', '.join(sorted(names)) or '(none)'} are those of no task; name the task "
+            f"({', '.join(TASKS)}) to see what is missing"
+        )
+    return task
+
+
+def refuse_other_task(column_names: Iterable[str], task: str, where: str) -> None:
+    """Refuse columns that are those of another task than the one asked for.
+
+    Args:
+        column_names: columns of a corpus.
+        task: the task asked for.
+        where: the corpus.
+
+    Raises:
+        ValueError: says which task it is, and what is missing.
+    """
+    names = set(column_names)
+    missing = _missing_columns(task_contract(task), names)
+    other = _task_with(names) if missing else None
+    if other is not None:
+        meaning = task_contract(task).column(missing[0]).meaning
+        raise ValueError(
+            f"{where} is a corpus for {other}, not for {task}: {task} needs a column {missing[0]!r} ({meaning}); "
+            f"columns found: {', '.join(sorted(names))}"
+        )
+
+
+def _task_with(names: set[str]) -> str | None:
     fitting = {
         task: sum(column.required for column in contract.columns)
         for task, contract in TASKS.items()
         if not _missing_columns(contract, names)
     }
-    if not fitting:
-        raise ValueError(
-            f"the columns {', '.join(sorted(names)) or '(none)'} are those of no task; name the task "
-            f"({', '.join(TASKS)}) to see what is missing"
-        )
-    return max(fitting, key=fitting.__getitem__)
+    return max(fitting, key=fitting.__getitem__, default=None)
 
 
 def find_column_problems(corpus: "Dataset | DatasetDict", task: str) -> list[Problem]:
@@ -293,6 +335,9 @@ def _types_of(kind: str, label: "ClassLabel") -> tuple[Any, ...]:
         "class or classes": (label, List(label)),
         "classes per box": (List(List(label)),),
         "box": (box,),
+        "truth": (Value("bool"),),
+        "counts": (List(Value("int64")),),
+        "numbers": (List(number),),
         "boxes": (List(box),),
         "segments": (List({"start": number, "end": number, "label": label}),),
         "rle": ({"size": List(Value("int64"), length=2), "counts": text},),
@@ -385,7 +430,8 @@ def _type_family(dtype: str) -> str:
 
 
 def _accepted_families(dtype: str) -> tuple[str, ...]:
-    return {"float64": ("float", "int"), "float32": ("float",), "int64": ("int", "bool")}.get(dtype, ("string",))
+    accepted = {"float64": ("float", "int"), "float32": ("float",), "int64": ("int", "bool"), "bool": ("bool",)}
+    return accepted.get(dtype, ("string",))
 
 
 def _show(type_: Any) -> str:

@@ -2,11 +2,18 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .contracts import infer_task, nearest_hint, task_contract, validate_corpus
+from .contracts import (
+    find_column_problems,
+    infer_task,
+    nearest_hint,
+    refuse_other_task,
+    task_contract,
+    validate_corpus,
+)
 from .instances.mask_corpora import MASK_TASK
 from .own.own_corpora import read_own_corpus
 from .own.temporal_corpora import TEMPORAL_TASK
@@ -14,6 +21,7 @@ from .published.published_mask_corpora import PUBLISHED_MASK_CORPORA, read_publi
 from .published.published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
 from .published.published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
 from .published.published_video_corpora import PUBLISHED_VIDEO_CORPORA, VIDEO_TASK, read_published_video_corpus
+from .shared_data_sets import fit_to_task, load_hub_data_set
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -55,7 +63,8 @@ def load_corpus(
         data_dir: folder of a published corpus; of an own table, folder of its media files; of an embedded corpus,
             folder to make it in.
         split: give this split only.
-        task: a key of `contracts.TASKS`; None = the one whose columns these are.
+        task: a key of `contracts.TASKS`; None = the one whose columns these are. A corpus of another task serves
+            where its columns do.
         allow_out_of_duration: whether segments beyond the end of their video are a warning instead of an error;
             None = for published corpora only, as THUMOS-14 has 30 of them.
         media_dir: folder of the videos of published lists of videos (`kinetics400`, `something_something_v2`, ...);
@@ -68,7 +77,8 @@ def load_corpus(
 
     Raises:
         FileNotFoundError: no such corpus, or files are missing (all of them are named).
-        ValueError: unknown split or task, or a corpus that does not fit its task; one sentence for each problem.
+        ValueError: unknown split or task, a corpus of another task (says which), or one that does not fit its task;
+            one sentence for each problem.
         OSError: a data set on the Hub could not be fetched.
     """
     corpus = read_corpus(name_or_path, data_dir, task, media_dir=media_dir, skip_missing_files=skip_missing_files)
@@ -117,6 +127,24 @@ def _read_corpus(
         raise ValueError(
             f"media_dir and skip_missing_files are for published lists of videos ({known}), not for {name}"
         )
+    corpus = _read(name, data_dir, task, media_dir, skip_missing_files)
+    if task in (None, corpus.task):
+        return corpus
+    refuse_other_task(next(iter(corpus.splits.values())).column_names, task, name)
+    problems = find_column_problems(corpus.splits, task)
+    if problems:
+        raise ValueError(f"{name} is a corpus for {corpus.task}, not for {task}: {problems[0].sentence}")
+    return replace(corpus, task=task)
+
+
+def _read(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    task: str | None,
+    media_dir: str | os.PathLike[str] | None,
+    skip_missing_files: bool,
+) -> Corpus:
+    """Read a corpus from where it is; its task is its own, or `task` for those that leave it open."""
     if name.startswith(EMBEDDED_PREFIX):
         return _read_embedded(name, data_dir)
     if name in PUBLISHED_TEMPORAL_CORPORA:
@@ -134,9 +162,14 @@ def _read_corpus(
     if path.exists():
         media = None if data_dir is None else Path(data_dir).expanduser().absolute()
         splits, task = read_own_corpus(path, media, task)
-        return _described(splits, task, is_published=False)
+        return Corpus(fit_to_task(splits, task), task, is_published=False)
     if HUB_ID.fullmatch(name):
-        return _described(_load_from_hub(name), task, is_published=False)
+        splits = load_hub_data_set(name)
+        columns = next(iter(splits.values())).column_names
+        if task is not None:
+            refuse_other_task(columns, task, name)
+        task = task or infer_task(columns)
+        return Corpus(fit_to_task(splits, task), task, is_published=False)
     raise _unknown_corpus(name)
 
 
@@ -165,29 +198,3 @@ def _unknown_corpus(name: str) -> FileNotFoundError:
         f"there is no corpus {name!r}{nearest_hint(name, known)}; give one of {', '.join(known)}, an existing folder "
         "or table, or a Hub data set as owner/name"
     )
-
-
-def _described(splits: "DatasetDict", task: str | None, *, is_published: bool) -> Corpus:
-    """Find out the task and keep videos undecoded, whatever the source of the data sets."""
-    from datasets import DatasetDict, Video
-
-    kept = DatasetDict()
-    for name, dataset in splits.items():
-        for column, type_ in dataset.features.items():
-            if isinstance(type_, Video) and type_.decode:
-                dataset = dataset.cast_column(column, Video(decode=False))
-        kept[name] = dataset
-    return Corpus(kept, task or infer_task(next(iter(kept.values())).column_names), is_published)
-
-
-def _load_from_hub(name: str) -> "DatasetDict":
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    try:
-        return load_dataset(name)
-    except (DatasetsError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise OSError(
-            f"{name!r} is no folder here, and could not be loaded as a data set from the Hub: {reason}"
-        ) from error

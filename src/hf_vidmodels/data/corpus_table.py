@@ -20,7 +20,8 @@ CLASS_COLUMNS = ("labels", "label", "objects")
 def corpus_table(splits: Mapping[str, "Dataset"], task: str) -> str:
     """Give the table of a corpus whose columns fit `task`, as lines of text.
 
-    Columns: examples (rows), classes (that occur, of how many), instances (segments, objects or boxes), and total,
+    Columns: examples (rows), classes (that occur, of how many; and how many rows have
+    none, where any has none), instances (segments, objects or boxes), and total,
     shortest, median and longest duration where the corpus says durations.
     """
     task_contract(task)
@@ -45,18 +46,19 @@ def _split_row(name: str, dataset: "Dataset", task: str) -> tuple[str, ...]:
 
 
 def _classes(dataset: "Dataset") -> str:
-    """Say how many classes occur, of how many."""
+    """Say how many classes occur, of how many, and how many rows are unlabelled."""
     column = next((name for name in CLASS_COLUMNS if name in dataset.features), None)
     names = None if column is None else class_names_of(dataset.features[column])
     if names is None or dataset.num_rows == 0:
         return ""
     values, feature = arrow_column(dataset, column), dataset.features[column]
+    unlabelled = f", {values.null_count} unlabelled" if values.null_count else ""
     while not hasattr(feature, "names"):
         if isinstance(feature, dict):
             values, feature = struct_field(values, "category"), feature["category"]
         else:
             values, feature = flatten_lists(values)[0], feature.feature
-    return f"{len(values.drop_null().unique())} of {len(names)}"
+    return f"{len(values.drop_null().unique())} of {len(names)}{unlabelled}"
 
 
 def _durations(dataset: "Dataset") -> tuple[str, str, str, str]:

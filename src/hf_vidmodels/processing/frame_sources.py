@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .picture_reading import PICTURE_SUFFIXES, read_picture
+from .media_suffixes import PICTURE_SUFFIXES
+from .picture_reading import read_picture
 from .video_metadata import UnreadableVideoError, VideoMetadata
 
 

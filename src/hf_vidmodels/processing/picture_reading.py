@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 # Orientations of EXIF that swap height and width; 1 leaves the picture as it is, the others mirror or turn it over.
 QUARTER_TURNS = (5, 6, 7, 8)
 _CHANNELS = (1, 2, 3, 4)

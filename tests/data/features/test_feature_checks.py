@@ -60,3 +60,10 @@ def test_a_rate_that_does_not_fit_is_one_warning_for_all_videos(split):
     assert problem.severity == "warning"
     assert "features of v1 span 19.2 s" in problem.sentence and "30.0 fps" in problem.sentence
     assert problem.sentence.endswith("; the same holds for 2 more videos (v4, v5)")
+
+
+def test_features_far_longer_than_their_video_are_an_error(split):
+    replace_features(split, 1, np.zeros((250, 4), dtype=np.float32))
+    (problem,) = find_feature_problems(split)
+    assert problem.severity == "error"
+    assert "1 videos are far longer than these (v1: 160.0 s of features, 16.0 s of video)" in problem.sentence

@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 
 import datasets
 import numpy as np
@@ -162,6 +163,15 @@ def test_a_duration_that_cannot_be_known_says_what_to_add(tmp_path):
         load_corpus(tmp_path)
 
 
+def test_a_video_whose_clock_cannot_be_true_is_refused(tmp_path):
+    put_videos(tmp_path, "videos/a.mp4", num_frames=3, fps=Fraction(1, 1000))
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
+    with pytest.raises(ValueError, match=r"a\.mp4 declares 0\.8 hours for 3 frames; .* add its true `duration`"):
+        load_corpus(tmp_path)
+    put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,golf,0,1,9")
+    assert load_corpus(tmp_path)["train"]["duration"][:] == [9.0]
+
+
 def test_bad_times_and_repeated_videos_are_errors_of_an_own_corpus(tmp_path):
     put_features(tmp_path, "features/a.npy")
     row = {"video_id": "a", "duration": 10, "segments": [{"start": 3, "end": 2, "label": "golf"}]}
@@ -288,20 +298,6 @@ def test_objects_boxes_and_people_are_typed(tmp_path):
     assert corpus["train"].features["labels"].feature.feature.names == ["go", "run"]
 
 
-def test_folders_of_classes(tmp_path):
-    put_pictures(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/dog/1.png", "test/cat/1.png")
-    corpus = load_corpus(tmp_path)
-    assert corpus["train"].features["label"].names == ["cat", "dog"]
-    assert {split: data.num_rows for split, data in corpus.items()} == {"train": 2, "test": 2}
-
-
-def test_folders_of_classes_of_videos_are_not_decoded(tmp_path):
-    put_videos(tmp_path, "jump/1.mp4", "run/1.mp4")
-    corpus = load_corpus(tmp_path)
-    assert sorted(corpus["train"]["label"][:]) == [0, 1]
-    assert set(corpus["train"][0]["video"]) == {"path", "bytes"}
-
-
 def test_what_datasets_saved_is_loaded(tmp_path):
     put_features(tmp_path, "features/a.npy")
     put_lines(tmp_path / "annotations.csv", "video_id,label,start,end,duration", "a,golf,0,1,10")
@@ -327,13 +323,45 @@ def test_what_datasets_saved_is_loaded(tmp_path):
         ("metadata.jsonl", "[1]", "line 1: an example must be an object"),
         ("metadata.json", '"x"', r"metadata\.json must hold a list of examples, got str"),
         ("metadata.csv", "image,label\n1.png\n", "line 2: 1 cells where the header has 2"),
-        ("metadata.jsonl", '{"image": "1.png", "label": 3}', r"are numbers \(3\); name them in .*classes\.txt"),
         ("metadata.jsonl", '{"image": "1.png", "label": [1.5]}', "column 'label' must be the name of a class"),
+        ("metadata.jsonl", '{"image": "1.png", "label": " "}', "column 'label' must be the name of a class"),
+        ("metadata.jsonl", '{"image": ["1.png"], "label": "cat"}', r"column 'image' must be text, got \['1\.png'\]"),
+        (
+            "metadata.jsonl",
+            '{"image": "1.png", "label": "a", "label": "b"}',
+            "line 1 has these entries more than once: l",
+        ),
+        ("metadata.jsonl", '{"image": "1.png"} {}', r"line 1 is not valid JSON \(Extra data"),
+        ("metadata.json", "[" * 100_000, r"metadata\.json is not valid JSON \(it is nested too deeply\)"),
+        ("metadata.csv", "image;label\n1.png;cat\n", r"metadata\.csv has ';' between its cells; save it with commas"),
+        ("metadata.csv", f"image,label\n1.png,{'x' * 200_000}\n", r"line 2: field larger than field limit"),
         ("metadata.jsonl", '{"image": null, "label": "cat"}', "1 examples in .* have no image"),
         (
             "metadata.jsonl",
             '{"image": "1.png", "label": "a", "bbox": [1, "x", 3, 4]}',
             "line 1, column 'bbox': the val",
+        ),
+        (
+            "metadata.jsonl",
+            '{"image": "1.png", "label": "a", "bbox": [1, "2", 3, 4]}',
+            "the value must be a number, got the text '2'",
+        ),
+        (
+            "metadata.jsonl",
+            '{"image": "1.png", "label": "a", "bbox": [1, 2, 3]}',
+            r"must have 4 values, got \[1, 2, 3",
+        ),
+        ("metadata.jsonl", '{"image": "1.png", "label": "a", "bbox": [1, true, 3, 4]}', "must be a number, got True"),
+        ("metadata.csv", 'image,label,bbox\n1.png,a,"[1, ""2"", 3, 4]"\n', "must be a number, got the text '2'"),
+        (
+            "metadata.jsonl",
+            f'{{"image": "1.png", "label": "a", "bbox": [1, 1{"0" * 400}, 3, 4]}}',
+            r"the value must be a number, got 10+\.\.\.",
+        ),
+        (
+            "metadata.jsonl",
+            '{"image_id": 1, "image": "1.png", "objects": [{"id": 1.5, "bbox": [1, 1, 2, 2], "category": "a"}]}',
+            r"'objects'\.id: the value must be a whole number, got 1\.5",
         ),
         ("metadata.jsonl", '{"text": "1.png"}', "the columns text are those of no task"),
         ("metadata.jsonl", '{"image_id": 1, "image": "1.png", "objects": [3]}', "must be an object with id, bbox"),
@@ -353,11 +381,93 @@ def test_all_missing_pictures_are_listed_at_once(tmp_path):
         load_corpus(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("annotations.csv", "video_id,label,start,end,duration\na,gölf,0,1,10\n"),
+        ("annotations.json", '{"database": {"a": {"duration": 10, "labels": ["gölf"]}}}'),
+        ("metadata.jsonl", '{"video_id": "a", "duration": 10, "labels": ["gölf"]}\n'),
+    ],
+)
+def test_tables_are_read_in_the_encodings_that_name_themselves_and_others_are_told(tmp_path, name, text):
+    put_features(tmp_path, "features/a.npy")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / name).write_text(text, encoding=encoding)
+        assert load_corpus(tmp_path)["train"].features["labels"].feature.names == ["gölf"]
+    (tmp_path / name).write_text(text, encoding="cp1252")
+    with pytest.raises(ValueError, match=rf"{name} is not UTF-8 text .*save it as UTF-8"):
+        load_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "content"),
+    [
+        ("VGG Image Annotator", "annotations.json", {"_via_settings": {}, "_via_img_metadata": {}}),
+        ("VGG Image Annotator", "annotations.json", {"a.png12": {"filename": "a.png", "size": 12, "regions": []}}),
+        ("labelme", "annotations.json", {"version": "5", "flags": {}, "shapes": [], "imagePath": "a.png"}),
+        ("Label Studio", "metadata.json", [{"id": 1, "data": {"image": "a.png"}, "annotations": []}]),
+        ("COCO results", "gt.json", [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}]),
+    ],
+)
+def test_files_of_other_labelling_tools_are_named(tmp_path, tool, name, content):
+    put_pictures(tmp_path, "images/a.png")
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"{name} is a file of {tool}.*, which is not read; export or convert"):
+        load_corpus(tmp_path)
+
+
+def test_tables_for_splits_are_found_in_any_case(tmp_path):
+    put_pictures(tmp_path, "1.png", "2.png", "Dev/3.png")
+    put_lines(tmp_path / "Train.CSV", "image,label", "1.png,cat")
+    put_lines(tmp_path / "TEST.csv", "image,label", "2.png,cat")
+    put_lines(tmp_path / "Dev" / "metadata.csv", "image,label", "3.png,cat")
+    corpus = load_corpus(tmp_path)
+    assert {split: data.num_rows for split, data in corpus.items()} == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_a_picture_that_two_tables_name_is_told(tmp_path):
+    put_pictures(tmp_path, "1.png", "2.png")
+    (tmp_path / "3.png").symlink_to(tmp_path / "2.png")
+    put_lines(tmp_path / "train.csv", "image,label", "1.png,cat", "2.png,cat")
+    put_lines(tmp_path / "test.csv", "image,label", "3.png,cat")
+    with pytest.warns(UserWarning, match=r"1 files are in split 'train' and in split 'test' \(.*2\.png\)"):
+        load_corpus(tmp_path)
+
+
+def test_people_in_folders_of_frames_with_proposals_and_tubes(tmp_path):
+    put_pictures(tmp_path, "film/00902/00001.jpg", "film/00903/00001.jpg", "frames/1.jpg")
+    rows = [
+        {
+            "video_id": "film",
+            "video": "film",
+            "timestamp": 902,
+            "boxes": [[0, 0, 0.5, 1]],
+            "labels": [["run"]],
+            "actor_ids": [7],
+            "starts": [900.5],
+            "ends": [None],
+            "proposals": [[0, 0, 1, 1], [0.1, 0.1, 0.2, 0.3]],
+            "proposal_scores": [0.9, 0.1],
+            "excluded": False,
+        },
+        {"video_id": "b", "video": "frames", "timestamp": 0, "boxes": [], "labels": [], "fps": 25, "excluded": True},
+    ]
+    put_lines(tmp_path / "metadata.jsonl", *rows)
+    train = load_corpus(tmp_path, split="train")
+    assert train["video"][:] == [str(tmp_path / "film"), str(tmp_path / "frames")]
+    assert train[0]["actor_ids"] == [7] and train[0]["ends"] == [None] and train["excluded"][:] == [False, True]
+    (tmp_path / "frames" / "1.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 files of the column 'video' are missing: .*frames"):
+        load_corpus(tmp_path)
+
+
 def test_a_task_whose_columns_are_not_there_names_them(tmp_path):
     put_pictures(tmp_path, "1.png")
     put_lines(tmp_path / "metadata.csv", "image,label", "1.png,cat")
-    with pytest.raises(ValueError, match="object-localization needs a column 'bbox'"):
+    with pytest.raises(ValueError, match="is a corpus for image-classification, not .* needs a column 'bbox'"):
         load_corpus(tmp_path, task="object-localization")
+    with pytest.raises(ValueError, match="is a corpus for image-classification, not for temporal"):
+        load_corpus(tmp_path, task=TEMPORAL)
 
 
 def test_a_folder_with_nothing_to_read_says_what_could_be_there(tmp_path):
@@ -366,13 +476,3 @@ def test_a_folder_with_nothing_to_read_says_what_could_be_there(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"notes\.txt is not a table; use one of \.jsonl, \.csv, \.json"):
         load_corpus(tmp_path / "notes.txt")
-
-
-def test_class_folders_without_examples_are_named(tmp_path):
-    for name in ("jump", "run", "sit"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-    (tmp_path / "train" / ".cache").mkdir()
-    write_video(tmp_path / "train" / "jump" / "1.mp4", np.zeros((2, 16, 16, 3), np.uint8), 25)
-    (tmp_path / "train" / "run" / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"2 class folders in .* hold no video \(train/run, train/sit\); add some"):
-        load_corpus(tmp_path)

@@ -64,6 +64,13 @@ def test_what_is_written_is_read_again(tmp_path):
         ({"a": {"annotations": [{"segment": [0, 1]}]}}, "video 'a': an annotation must be"),
         ({"a": {"annotations": [{"label": "x", "segment": [0]}]}}, r"video 'a': a segment must be \[start, end\]"),
         ({"a": {"annotations": [{"label": "x", "segment": [0, "end"]}]}}, "video 'a': segment must be a number"),
+        ({"a": {"annotations": [{"label": "x", "start": 3}]}}, "video 'a': segment must be a number, got None"),
+        ({"a": {"annotations": [{"label": ["x"]}]}}, "the label of an annotation must be the name of a class"),
+        ({"a": {"annotations": None}}, "video 'a': annotations must be a list, got None"),
+        ({"a": {"subset": 3}}, "video 'a': subset must be text, got 3"),
+        ({"a": {"features": ["x", 3]}}, r"features must be a file or two files \(rgb, flow\)"),
+        ({"a": {"frames_per_snippet": 1.5}}, "frames_per_snippet must be a whole number, got 1.5"),
+        ({"a": {"duration": 10**400}}, "video 'a': duration must be a number, got 10+"),
         ({"a": {"annotations": {"label": "x"}}}, "video 'a': annotations must be a list"),
         ({"a": {"labels": "x"}}, "video 'a': labels must be a list of class names"),
         ({"a": {"duration": "long"}}, "video 'a': duration must be a number, got 'long'"),
@@ -83,7 +90,7 @@ def test_a_video_that_stands_in_the_file_twice_is_named(tmp_path):
 
 def test_a_file_that_is_no_json_is_named_with_the_line(tmp_path):
     (tmp_path / "gt.json").write_text('{"a": {},\n "b"')
-    with pytest.raises(ValueError, match=r"gt\.json is not valid JSON: .*line 2"):
+    with pytest.raises(ValueError, match=r"gt\.json is not valid JSON \(.*line 2"):
         read_annotation_json(tmp_path / "gt.json")
 
 

@@ -106,8 +106,57 @@ def test_missing_videos_are_named_in_one_sentence_for_all_splits(kinetics):
 
 
 @pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('"b, c.mp4",1', "b, c.mp4"),
+        ('"b c.mp4" 1', "b c.mp4"),
+        ('"b c.mp4","1"', "b c.mp4"),
+        ('"a ""b"".mp4",1', 'a "b".mp4'),
+        ("b c 3.mp4 1", "b c 3.mp4"),
+        ("b, c.mp4,1", "b, c.mp4"),
+        ("take 7,1", "take 7"),
+    ],
+)
+def test_paths_may_stand_in_quotes_and_hold_what_separates(tmp_path, line, name):
+    touch(tmp_path / "a.mp4", tmp_path / name)
+    write(tmp_path / "train.csv", "a.mp4,0", line)
+    assert rows_of(load_corpus("video_lists", data_dir=tmp_path)["train"], tmp_path) == [("a.mp4", 0), (name, 1)]
+
+
+def test_lists_of_folders_may_tell_the_number_of_their_frames(tmp_path):
+    touch(tmp_path / "jump/v1/img_1.jpg", tmp_path / "75/img_1.jpg")
+    write(tmp_path / "ucf_train_list_rawframes.txt", "jump/v1 75 0", "75 30 1")
+    assert rows_of(load_corpus("video_lists", data_dir=tmp_path)["train"], tmp_path) == [("jump/v1", 0), ("75", 1)]
+
+
+def test_class_ids_that_no_list_uses_are_told(tmp_path):
+    touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    write(tmp_path / "train.csv", "a.mp4,1", "b.mp4,3")
+    with pytest.warns(UserWarning, match=r"2 of 4 class ids occur in no list \(0, 2\); name the classes in classes"):
+        load_corpus("video_lists", data_dir=tmp_path)
+    write(tmp_path / "train.csv", "a.mp4,1", "b.mp4,999999999")
+    with pytest.raises(ValueError, match=r"train\.csv, line 2: the class id 999999999 is beyond 100000"):
+        load_corpus("video_lists", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_are_read_in_the_encodings_that_name_themselves(tmp_path, encoding):
+    touch(tmp_path / "größe.mp4")
+    (tmp_path / "train.csv").write_text("größe.mp4,0\n", encoding=encoding)
+    assert load_corpus("video_lists", data_dir=tmp_path)["train"].num_rows == 1
+    (tmp_path / "train.csv").write_text("größe.mp4,0\n", encoding="cp1252")
+    with pytest.raises(ValueError, match=r"train\.csv is not UTF-8 text .*save it as UTF-8"):
+        load_corpus("video_lists", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("lines", "sentence"),
     [
+        (["train/a.mp4,3,5"], r"line 1: 2 numbers after 'train/a\.mp4' where one class id may stand; .* like 0;3"),
+        (["frames 0 75 1"], "line 1: 3 numbers after 'frames' where the frames of a folder and its class may stand"),
+        (['"train/a.mp4" golf 1'], "line 1: expected a path and a class id"),
+        ([f"train/a.mp4,{'9' * 5000}"], "line 1: expected a path and a class id"),
+        (["train/a.mp4" + " " * 100_000 + "x"], "line 1: expected a path and a class id"),
         (["train/a.mp4"], r"train.csv, line 1: expected a path and a class id \(path,label\), got 'train/a.mp4'"),
         (["label,youtube_id,time_start,time_end,split"], "line 1: expected a path and a class id"),
         (["train/a.mp4,0", "train/a.mp4,golf"], "line 2: expected a path and a class id"),

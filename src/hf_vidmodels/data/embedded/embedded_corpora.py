@@ -116,7 +116,7 @@ EMBEDDED_CORPORA = {
     "tubes": EmbeddedCorpus(
         task="action-detection",
         media=("video", ".mp4"),
-        columns=("video_id", "timestamp", "boxes", "labels", "keyframe"),
+        columns=("video_id", "timestamp", "boxes", "labels", "keyframe", "actor_ids"),
         classes=ACTIONS,
         parameters=TubeParameters(),
         compose=tube_scene,
@@ -214,15 +214,10 @@ def load_embedded_corpus(
 
 
 def embedded_features(name: str) -> "Features":
-    """The columns of an embedded corpus and their types: those of its task, and what only generated data can tell."""
-    from datasets import List, Value
-
+    """The columns of an embedded corpus and their types."""
     corpus = _corpus(name)
     object_fields = ("segmentation",) if corpus.task == "mask-labeling" else ()
-    features = features_for(corpus.task, (corpus.media[0], *corpus.columns), corpus.classes, object_fields)
-    if corpus.task == "action-detection":
-        features["actor_ids"] = List(Value("int64"))
-    return features
+    return features_for(corpus.task, (corpus.media[0], *corpus.columns), corpus.classes, object_fields)
 
 
 def compose_embedded_scene(name: str, split: str, index: int, seed: int = 0, parameters: Any = None) -> Scene:

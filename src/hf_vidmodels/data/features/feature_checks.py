@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MAX_SENTENCES = 5
+# Another frame rate makes features seem twice as long at most in practice (25 for 50 frames per second).
+FAR_LONGER = 2.5
 
 
 def find_feature_problems(
@@ -25,6 +27,7 @@ def find_feature_problems(
     if "features" not in dataset.features:
         return []
     errors, mismatches = [], []
+    far_longer = []
     for row in dataset:
         try:
             length, width = _measure(row["features"], expected_width, read_values)
@@ -33,10 +36,19 @@ def find_feature_problems(
             continue
         expected_width = expected_width or width
         if row.get("fps") and row.get("frames_per_snippet"):
+            span = length * row["frames_per_snippet"] / row["fps"]
+            if span > FAR_LONGER * row["duration"] + row["frames_per_snippet"] / row["fps"]:
+                far_longer.append(f"{row['video_id']}: {span:.1f} s of features, {row['duration']:.1f} s of video")
+                continue
             mismatch = describe_rate_mismatch(
                 length, row["duration"], row["fps"], row["frames_per_snippet"], row["video_id"]
             )
             mismatches += [(row["video_id"], mismatch)] if mismatch else []
+    if far_longer:
+        errors.append(
+            f"the features of {len(far_longer)} videos are far longer than these ({name_some(far_longer)}); they are "
+            "those of other videos, or fps, frames_per_snippet or duration is wrong"
+        )
     return _summarise(errors, mismatches)
 
 

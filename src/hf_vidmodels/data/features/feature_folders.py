@@ -10,7 +10,7 @@ import numpy as np
 
 from ...atomic_io import atomic_write, write_json
 from ...output_files import output_file
-from ...processing.picture_reading import PICTURE_SUFFIXES
+from ...processing.media_suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "features.json"
 # Where networks lie may change; what they are is in the digests of their weights.
 PLACE_FIELDS = frozenset({"model", "subfolder", "revision", "model_config", "random_init_seed", "weights"})
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".avi", ".webm", ".gif", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts", ".3gp"}
-)
 
 
 class FeatureFolder:

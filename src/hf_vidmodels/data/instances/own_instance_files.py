@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..own.temporal_corpora import SPLIT_NAMES
+from ..split_names import SPLIT_NAMES
 from .coco_instances import is_instance_file, read_instance_file
 from .mask_corpora import build_mask_dataset, find_picture_folder
 

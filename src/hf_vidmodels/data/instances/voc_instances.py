@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...modeling.ops.run_length_masks import Rle, encode_masks
+from ...text_files import read_lines
 from ..published.published_classes import VOC2012_CLASSES
 from ..published.published_object_corpora import read_voc_objects
 from .coco_instances import ImageTable, InstanceFile
@@ -33,7 +34,7 @@ def read_voc_split(folder: Path, split: str) -> InstanceFile | None:
     listed = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listed.is_file():
         return None
-    names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line for _, line in read_lines(listed)]
     boxes, classes, rows, rles, sizes = [], [], [], [], []
     for row, name in enumerate(names):
         xml = folder / "Annotations" / f"{name}.xml"

@@ -4,16 +4,18 @@ Cells are converted by the types of the task's contract, so that what does not f
 column. Class names stay text until all splits are read and the list of classes is known.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..content_checks import name_some
+from ...processing.media_suffixes import PICTURE_SUFFIXES
+from ...text_files import parse_json, read_json, read_text
+from ..class_lists import CLASS_FILE, class_lookup, class_name, order_classes
 from ..contracts import OBJECT_FIELDS, features_for, nearest_hint, task_contract
-from .temporal_annotations import parse_number, read_csv_rows
+from .foreign_files import refuse_foreign_json
+from .temporal_annotations import parse_number, parse_whole_number, read_csv_rows, shortened
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = (".jsonl", ".csv", ".json")
 LIST_SEPARATOR = ";"
 PATH_KINDS = ("image", "video", "video file")
+TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ class Row:
         cells: values by column.
         where: file and line, for error messages.
         root: folder that paths in it are relative to.
+        is_csv: whether the cells are text, whatever they mean.
     """
 
     cells: dict[str, Any]
     where: str
     root: Path
+    is_csv: bool = False
 
 
 def read_rows(path: Path, root: Path) -> list[Row]:
@@ -43,24 +48,27 @@ def read_rows(path: Path, root: Path) -> list[Row]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not such a table; names the line.
+        ValueError: it is not such a table, or no UTF-8 text; names the line.
     """
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         _, rows = read_csv_rows(path)
         records = [{name: cell or None for name, cell in row.items()} for row in rows]
-        return [Row(record, f"{path}, line {number}", root) for number, record in enumerate(records, start=2)]
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix == ".jsonl":
-        lines = [(f"{path}, line {number}", line) for number, line in enumerate(text.splitlines(), start=1)]
-        rows = [Row(_parse_json(line, where), where, root) for where, line in lines if line.strip()]
+        return [Row(record, f"{path}, line {number}", root, True) for number, record in enumerate(records, start=2)]
+    if path.suffix.lower() == ".jsonl":
+        # Only a line feed ends a line of JSON; text may hold other signs that Python takes for line ends.
+        lines = [(f"{path}, line {number}", line) for number, line in enumerate(read_text(path).split("\n"), start=1)]
+        rows = [Row(parse_json(line, where), where, root) for where, line in lines if line.strip()]
     else:
-        records = _parse_json(text, str(path))
+        records = read_json(path)
+        refuse_foreign_json(records, path)
         if not isinstance(records, list):
             raise ValueError(f"{path} must hold a list of examples, got {type(records).__name__}")
         rows = [Row(record, f"{path}, example {number}", root) for number, record in enumerate(records, start=1)]
     for row in rows:
         if not isinstance(row.cells, dict):
-            raise ValueError(f"{row.where}: an example must be an object with named values, got {row.cells!r}")
+            raise ValueError(
+                f"{row.where}: an example must be an object with named values, got {shortened(row.cells)}"
+            )
     return rows
 
 
@@ -73,7 +81,7 @@ def build_example_corpus(
         splits: rows by split name.
         task: a key of `contracts.TASKS`, except temporal localisation, which `temporal_corpora.py` builds.
         folder: folder of the corpus, where a user may put `classes.txt`.
-        class_names: all classes in the order of their ids; None = those that occur, sorted by code point.
+        class_names: all classes in the order of their ids; None = those that occur, as `order_classes`.
 
     Raises:
         FileNotFoundError: media files are missing; names all.
@@ -85,18 +93,18 @@ def build_example_corpus(
     columns = [column for column in task_contract(task).columns if any(column.name in row.cells for row in all_rows)]
     types = {column.name: _type_for(task, column.name, all_rows, ["placeholder"]) for column in columns}
     paths = [column.name for column in columns if column.kind in PATH_KINDS]
-    labels: list[str | int] = []
+    labels: list[str] = []
 
     def read(row: Row) -> dict[str, Any]:
         example = {
-            name: _convert(row.cells.get(name), type_, f"{row.where}, column {name!r}", labels)
+            name: _convert(row.cells.get(name), type_, f"{row.where}, column {name!r}", labels, row.is_csv)
             for name, type_ in types.items()
         }
         return example | {name: str(row.root / example[name]) for name in paths if example[name] is not None}
 
     converted = {split: [read(row) for row in rows] for split, rows in splits.items()}
     _require_media(converted, paths, folder)
-    names = list(class_names) if class_names is not None else _classes_that_occur(labels, folder)
+    names = list(class_names) if class_names is not None else order_classes(labels)
     encode = _label_encoder(labels, names, folder)
     final_types = Features({column.name: _type_for(task, column.name, all_rows, names) for column in columns})
     return {
@@ -118,31 +126,8 @@ def split_cell(cell: str, where: str) -> Any:
         ValueError: it begins as JSON but is none.
     """
     if cell.startswith("["):
-        return _parse_json(cell, where)
+        return parse_json(cell, where)
     return [item.strip() for item in cell.split(LIST_SEPARATOR) if item.strip()]
-
-
-def read_class_names(root: Path) -> list[str] | None:
-    """Read `classes.txt` (one class a line, in the order of the ids), or give None where there is none.
-
-    Raises:
-        ValueError: a class stands there twice.
-    """
-    path = root / "classes.txt"
-    if not path.is_file():
-        return None
-    names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if repeated or not names:
-        raise ValueError(f"{path} must name each class once, got {name_some(repeated) or 'nothing'}")
-    return names
-
-
-def _parse_json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not valid JSON: {error}") from error
 
 
 def _type_for(task: str, name: str, rows: Sequence[Row], class_names: Sequence[str]) -> Any:
@@ -170,30 +155,47 @@ def _is_list(cell: Any) -> bool:
     return isinstance(cell, list) or (isinstance(cell, str) and (LIST_SEPARATOR in cell or cell.startswith("[")))
 
 
-def _convert(value: Any, type_: Any, where: str, labels: list[str | int]) -> Any:
-    """Convert a cell to a column's type; class names are noted in `labels` and stay as they are."""
+def _convert(value: Any, type_: Any, where: str, labels: list[str], is_csv: bool = False) -> Any:
+    """Convert a cell to a column's type; class names are noted in `labels` and stay names.
+
+    Numbers and truth values are read from text where a cell of CSV wrote it, nowhere else.
+    """
     from datasets import ClassLabel, Image, List, Video
 
     if value is None:
         return None
     if isinstance(type_, List):
         items = split_cell(value, where) if isinstance(value, str) else value
+        is_csv = is_csv and isinstance(value, str) and not value.startswith("[")
         if not isinstance(items, list):
             items = [items]
-        return [_convert(item, type_.feature, where, labels) for item in items]
+        if type_.length not in (-1, len(items)):
+            raise ValueError(f"{where} must have {type_.length} values, got {shortened(value)}")
+        return [_convert(item, type_.feature, where, labels, is_csv) for item in items]
     if isinstance(type_, dict):
         if not isinstance(value, dict):
-            raise ValueError(f"{where} must be an object with {', '.join(type_)}, got {value!r}")
+            raise ValueError(f"{where} must be an object with {', '.join(type_)}, got {shortened(value)}")
         return {name: _convert(value.get(name), part, f"{where}.{name}", labels) for name, part in type_.items()}
     if isinstance(type_, ClassLabel):
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValueError(f"{where} must be the name of a class, got {value!r}")
-        labels.append(value)
-        return value
+        labels.append(class_name(value, where))
+        return labels[-1]
     if isinstance(type_, (Image, Video)) or type_.dtype == "string":
+        if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ValueError(f"{where} must be text, got {shortened(value)}")
         return str(value)
-    number = parse_number(value, "the value", where)
-    return int(number) if type_.dtype.startswith("int") else number
+    if type_.dtype == "bool":
+        return _truth(value, where, is_csv)
+    if isinstance(value, str) and not is_csv:
+        raise ValueError(f"{where}: the value must be a number, got the text {shortened(value)}")
+    parse = parse_whole_number if type_.dtype.startswith("int") else parse_number
+    return parse(value, "the value", where)
+
+
+def _truth(value: Any, where: str, is_csv: bool) -> bool:
+    found = TRUTHS.get(value.lower()) if is_csv and isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise ValueError(f"{where} must be true or false, got {shortened(value)}")
+    return found
 
 
 def _require_media(splits: Mapping[str, Sequence[dict[str, Any]]], columns: Iterable[str], folder: Path) -> None:
@@ -201,7 +203,8 @@ def _require_media(splits: Mapping[str, Sequence[dict[str, Any]]], columns: Iter
         files = [example[column] for examples in splits.values() for example in examples]
         if None in files:
             raise ValueError(f"{files.count(None)} examples in {folder} have no {column}")
-        missing = sorted({file for file in files if not os.path.isfile(file)})
+        is_there = os.path.isfile if column == "image" else _is_video
+        missing = sorted({file for file in files if not is_there(file)})
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} files of the column {column!r} are missing: {', '.join(missing)}; paths are relative "
@@ -209,27 +212,29 @@ def _require_media(splits: Mapping[str, Sequence[dict[str, Any]]], columns: Iter
             )
 
 
-def _classes_that_occur(labels: Iterable[str | int], folder: Path) -> list[str]:
-    numbers = [label for label in labels if isinstance(label, int)]
-    if numbers:
-        raise ValueError(
-            f"the classes in {folder} are numbers ({name_some(numbers)}); name them in {folder / 'classes.txt'}, one "
-            "a line in the order of the numbers from 0"
-        )
-    return sorted(set(labels))
+def _is_video(path: str) -> bool:
+    """Tell a film, or a folder of frames, or a folder with one of these for each second."""
+    if not os.path.isdir(path):
+        return os.path.isfile(path)
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries)
+    seconds = next((name for name in names if name.isdecimal()), None)
+    return any(os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES for name in names) or (
+        seconds is not None and _is_video(os.path.join(path, seconds))
+    )
 
 
-def _label_encoder(labels: Iterable[str | int], names: Sequence[str], folder: Path) -> Callable[[str | int], int]:
-    ids: dict[str | int, int] = {name: index for index, name in enumerate(names)}
-    ids |= {index: index for index in range(len(names))}
-    unknown = [label for label in dict.fromkeys(labels) if label not in ids]
+def _label_encoder(labels: Iterable[str], names: Sequence[str], folder: Path) -> Callable[[str], int]:
+    look_up = class_lookup(names)
+    ids = {label: look_up(label) for label in dict.fromkeys(labels)}
+    unknown = [label for label, id in ids.items() if id is None]
     if unknown:
-        found = ", ".join(f"{label!r}{nearest_hint(str(label), names)}" for label in unknown)
-        raise ValueError(f"unknown classes in {folder}: {found}; {folder / 'classes.txt'} names {len(names)} classes")
+        found = ", ".join(f"{label!r}{nearest_hint(label, names)}" for label in unknown)
+        raise ValueError(f"unknown classes in {folder}: {found}; {folder / CLASS_FILE} names {len(names)} classes")
     return ids.__getitem__
 
 
-def _encode_labels(value: Any, type_: Any, encode: Callable[[str | int], int]) -> Any:
+def _encode_labels(value: Any, type_: Any, encode: Callable[[str], int]) -> Any:
     from datasets import ClassLabel, List
 
     if value is None:

@@ -7,31 +7,33 @@ Read are, in this order:
 3. `metadata.jsonl`, `metadata.csv` or `metadata.json` with the columns of the task, one example a row;
    `annotations.csv` with one action a row; `annotations.json` or `gt.json` in ActivityNet's form;
 4. the same tables one for each split: `train.csv`, `validation.csv`, ... or `train/metadata.csv`, ...;
-5. for classification, a folder for each class (`train/archery/1.mp4`, ...).
+5. for classification, a folder for each class (`train/archery/1.mp4`, ...; `class_folders.py`).
 
 `docs/data.md` shows each of them.
 """
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...processing.picture_reading import PICTURE_SUFFIXES
+from ...processing.media_suffixes import VIDEO_SUFFIXES
+from ...text_files import read_text
+from ..class_lists import order_classes, read_class_names
 from ..content_checks import name_some
-from ..contracts import infer_task, unread_columns
-from ..features.feature_folders import VIDEO_SUFFIXES
+from ..contracts import infer_task, refuse_other_task, unread_columns
 from ..instances.mask_corpora import MASK_TASK
 from ..instances.own_instance_files import find_instance_files, read_own_instance_files
 from ..published.published_temporal_corpora import read_ids
+from ..shared_data_sets import read_saved_data_set
+from ..split_names import SPLIT_NAMES, split_named
+from .class_folders import CLASS_FOLDER_TASKS, DEFAULT_SPLIT, find_class_folder_task, read_class_folders
 from .example_tables import (
     LIST_SEPARATOR,
     TABLE_SUFFIXES,
     Row,
     build_example_corpus,
-    read_class_names,
     read_rows,
     split_cell,
 )
@@ -44,7 +46,6 @@ from .temporal_annotations import (
     read_instance_table,
 )
 from .temporal_corpora import (
-    SPLIT_NAMES,
     TEMPORAL_TASK,
     attach_files,
     build_temporal_corpus,
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 TABLE_STEMS = ("metadata", "annotations", "gt")
-CLASS_FOLDER_BUILDERS = {"image-classification": "imagefolder", "video-classification": "videofolder"}
-DEFAULT_SPLIT = "train"
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,16 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
         FileNotFoundError: nothing to read, or media files are missing (all of them are named).
         ValueError: a table that cannot be read or does not fit the task; names file and line.
     """
-    if path.is_dir() and (saved := _read_saved(path)) is not None:
-        return saved, task or infer_task(next(iter(saved.values())).column_names)
-    if task in (None, MASK_TASK) and (files := find_instance_files(path)):
+    if path.is_dir() and (saved := read_saved_data_set(path)) is not None:
+        columns = next(iter(saved.values())).column_names
+        if task is not None:
+            refuse_other_task(columns, task, str(path))
+        return saved, task or infer_task(columns)
+    if files := find_instance_files(path):
+        if task not in (None, MASK_TASK):
+            raise ValueError(
+                f"{files[0].path} is a COCO instance file, of a corpus for {MASK_TASK} and not for {task}"
+            )
         folder = path if path.is_dir() else path.parent
         return read_own_instance_files(folder, files, data_dir), MASK_TASK
     tables = _find_tables(path, data_dir)
@@ -96,6 +102,8 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
     columns = {name for _, content in contents if isinstance(content, list) for row in content for name in row.cells}
     if task is None:
         task = _task_of(contents, columns)
+    elif task != TEMPORAL_TASK or "video_id" not in columns:
+        refuse_other_task(columns, task, str(path))
     for sentence in unread_columns(columns, task):
         warnings.warn(f"{path}: {sentence}", stacklevel=3)
     if task == TEMPORAL_TASK:
@@ -103,21 +111,9 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
     return _build_examples(path, contents, task), task
 
 
-def _read_saved(path: Path) -> "DatasetDict | None":
-    """Read what `datasets` wrote, if this folder is such a thing."""
-    from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        saved = load_from_disk(str(path))
-        return DatasetDict({DEFAULT_SPLIT: saved}) if isinstance(saved, Dataset) else saved
-    if next(path.rglob("*.parquet"), None) is not None:
-        return load_dataset(str(path))
-    return None
-
-
 def _find_tables(path: Path, data_dir: Path | None) -> list[_Table]:
     if path.is_file():
-        if path.suffix not in TABLE_SUFFIXES:
+        if path.suffix.lower() not in TABLE_SUFFIXES:
             raise ValueError(f"{path} is not a table; use one of {', '.join(TABLE_SUFFIXES)} or a folder")
         return [_Table(path, None, data_dir or path.parent)]
     for stem in TABLE_STEMS:
@@ -125,12 +121,15 @@ def _find_tables(path: Path, data_dir: Path | None) -> list[_Table]:
             if (path / f"{stem}{suffix}").is_file():
                 return [_Table(path / f"{stem}{suffix}", None, data_dir or path)]
     tables = []
-    for stem, split in SPLIT_NAMES.items():
-        for suffix in TABLE_SUFFIXES:
-            if (path / f"{stem}{suffix}").is_file():
-                tables.append(_Table(path / f"{stem}{suffix}", split, data_dir or path))
-            if (path / stem / f"metadata{suffix}").is_file():
-                tables.append(_Table(path / stem / f"metadata{suffix}", split, path / stem))
+    by_name: dict[str, list[Path]] = {}
+    for entry in sorted(path.iterdir()):
+        by_name.setdefault((entry.name if entry.is_dir() else entry.stem).lower(), []).append(entry)
+    for name, split in SPLIT_NAMES.items():
+        for entry in by_name.get(name, ()):
+            if entry.suffix.lower() in TABLE_SUFFIXES and entry.is_file():
+                tables.append(_Table(entry, split, data_dir or path))
+            files = [entry / f"metadata{suffix}" for suffix in TABLE_SUFFIXES]
+            tables += [_Table(file, split, entry) for file in files if file.is_file()]
     splits = [table.split for table in tables]
     repeated = next((table for table in tables if splits.count(table.split) > 1), None)
     if repeated:
@@ -141,9 +140,9 @@ def _find_tables(path: Path, data_dir: Path | None) -> list[_Table]:
 
 def _read_table(table: _Table) -> dict[str, VideoAnnotation] | list[Row]:
     """Read annotations where the file holds those, otherwise rows of examples."""
-    if table.path.suffix == ".csv" and set(INSTANCE_COLUMNS) <= set(read_csv_rows(table.path)[0]):
+    if table.path.suffix.lower() == ".csv" and set(INSTANCE_COLUMNS) <= set(read_csv_rows(table.path)[0]):
         return read_instance_table(table.path)
-    if table.path.suffix == ".json" and table.path.read_text(encoding="utf-8-sig").lstrip().startswith("{"):
+    if table.path.suffix.lower() == ".json" and read_text(table.path).lstrip().startswith("{"):
         return read_annotation_json(table.path)
     return [Row(_named_media(row.cells), row.where, row.root) for row in read_rows(table.path, table.root)]
 
@@ -201,7 +200,7 @@ def _build_temporal(path: Path, contents: Sequence[tuple[_Table, Any]]) -> "Data
     fill_durations(everyone)
     names = read_class_names(folder)
     if names is None:
-        names = sorted({label for annotation in everyone for label in annotation.all_labels})
+        names = order_classes(label for annotation in everyone for label in annotation.all_labels)
     return build_temporal_corpus(splits, names, str(path))
 
 
@@ -247,44 +246,17 @@ def _split_of(table: _Table, written: str | None) -> str:
     """Give the split that a table's name or a row says; `train` where neither says one."""
     if table.split is not None:
         return table.split
-    return SPLIT_NAMES.get(str(written).lower(), str(written)) if written else DEFAULT_SPLIT
+    return split_named(str(written)) or str(written) if written else DEFAULT_SPLIT
 
 
 def _read_class_folders(path: Path, task: str | None) -> tuple["DatasetDict", str]:
-    from datasets import load_dataset
-
-    if task is None and path.is_dir():
-        task = _task_of_class_folders(path)
-    if task not in CLASS_FOLDER_BUILDERS:
+    found = find_class_folder_task(path) if path.is_dir() and task not in CLASS_FOLDER_TASKS else task
+    if found is None or not path.is_dir():
         files = ", ".join(f"{stem}.jsonl|csv|json" for stem in TABLE_STEMS)
         raise FileNotFoundError(
             f"{path} has no table of examples ({files}), no table for each split (train.csv, ...) and no folder for "
             "each class; docs/data.md shows the layouts"
         )
-    _refuse_empty_class_folders(path, task)
-    return load_dataset(CLASS_FOLDER_BUILDERS[task], data_dir=str(path), drop_labels=False), task
-
-
-def _refuse_empty_class_folders(path: Path, task: str) -> None:
-    """A class without examples would silently be none of the classes."""
-    suffixes, kind = (PICTURE_SUFFIXES, "picture") if task == "image-classification" else (VIDEO_SUFFIXES, "video")
-    empty = [
-        str(Path(folder).relative_to(path))
-        for folder, inner, files in os.walk(path)
-        if not inner and Path(folder) != path and not any(Path(file).suffix.lower() in suffixes for file in files)
-    ]
-    visible = sorted(name for name in empty if not any(part.startswith(".") for part in Path(name).parts))
-    if visible:
-        raise ValueError(
-            f"{len(visible)} class folders in {path} hold no {kind} ({name_some(visible)}); add some or remove them"
-        )
-
-
-def _task_of_class_folders(path: Path) -> str | None:
-    """Tell pictures from videos by the first file that lies in a folder of the folder."""
-    for file in path.glob("*/**/*"):
-        if file.suffix.lower() in PICTURE_SUFFIXES:
-            return "image-classification"
-        if file.suffix.lower() in VIDEO_SUFFIXES:
-            return "video-classification"
-    return None
+    if task not in (None, found):
+        raise ValueError(f"{path} has a folder for each class, of a corpus for {found} and not for {task}")
+    return read_class_folders(path, found), found

@@ -5,19 +5,22 @@ times make sense is checked for all corpora alike by `content_checks.py`.
 """
 
 import csv
-import json
+import io
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...atomic_io import write_json
-from ..content_checks import name_some
+from ...text_files import read_json, read_text
+from ..class_lists import class_name
 from ..contracts import nearest_hint
+from .foreign_files import refuse_foreign_json
 
 INSTANCE_COLUMNS = ("video_id", "label", "start", "end")
+# Of a value that an error shows, in characters.
+_SHOWN_LENGTH = 80
 VIDEO_COLUMNS = ("subset", "duration", "fps", "frames_per_snippet", "features", "video")
 
 
@@ -67,10 +70,11 @@ def read_annotation_json(path: str | os.PathLike[str]) -> dict[str, VideoAnnotat
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not JSON, a video twice, or an entry of another form; names the video.
+        ValueError: not JSON, a video twice, an entry of another form (names the video), or the file of another tool.
     """
     path = Path(path)
-    content = _load_json(path)
+    content = read_json(path)
+    refuse_foreign_json(content, path)
     database = content.get("database", content) if isinstance(content, dict) else None
     if not isinstance(database, dict) or not all(isinstance(entry, dict) for entry in database.values()):
         raise ValueError(
@@ -136,23 +140,25 @@ def annotation_from_entry(video_id: str, entry: Mapping[str, Any], where: str) -
             _set_once(annotation, name, entry[name], where)
     labels = entry.get("labels", [])
     instances = entry.get("annotations", entry.get("segments", []))
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+    if not isinstance(labels, list):
         raise ValueError(f"{where}: labels must be a list of class names, got {labels!r}")
+    labels = [class_name(label, f"{where}: an entry of labels") for label in labels]
     if not isinstance(instances, list):
         raise ValueError(f"{where}: annotations must be a list, got {instances!r}")
     without_time = []
     for instance in instances:
-        if not isinstance(instance, dict) or not isinstance(instance.get("label"), str):
+        if not isinstance(instance, dict) or instance.get("label") is None:
             raise ValueError(f'{where}: an annotation must be {{"label": name, "segment": [s, e]}}, got {instance!r}')
-        segment = [instance["start"], instance["end"]] if "start" in instance and "end" in instance else None
-        segment = instance.get("segment", segment)
+        label = class_name(instance["label"], f"{where}: the label of an annotation")
+        times = [instance.get(name) for name in ("start", "end")]
+        segment = instance.get("segment", None if times == [None, None] else times)
         if segment is None:
-            without_time.append(instance["label"])
+            without_time.append(label)
             continue
         if not isinstance(segment, list) or len(segment) != 2:
             raise ValueError(f"{where}: a segment must be [start, end] in seconds, got {segment!r}")
         start, end = (parse_number(time, "segment", where) for time in segment)
-        annotation.segments.append((start, end, instance["label"]))
+        annotation.segments.append((start, end, label))
     if "labels" in entry or without_time:
         implied = [] if "labels" in entry else [label for _, _, label in annotation.segments]
         annotation.labels = [*labels, *without_time, *implied]
@@ -182,12 +188,14 @@ def read_csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         FileNotFoundError: there is no such file.
         ValueError: no header, a column twice, or a row of another length than the header; names the line.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+    rows = []
+    try:
         header = [name.strip() for name in next(reader, [])]
         if not header or len(set(header)) != len(header):
             raise ValueError(f"{path} must begin with a line that names each column once, got {header}")
-        rows = []
+        if len(header) == 1 and (other := next((sign for sign in ";\t" if sign in header[0]), None)):
+            raise ValueError(f"{path} has {other!r} between its cells; save it with commas")
         for cells in reader:
             if len(cells) not in (0, len(header)):
                 raise ValueError(
@@ -196,42 +204,54 @@ def read_csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
                 )
             if cells:
                 rows.append(dict(zip(header, (cell.strip() for cell in cells), strict=True)))
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}; write such a table as JSON lines") from error
     return header, rows
 
 
 def parse_number(text: Any, column: str, where: str) -> float:
-    """Give a number of a file as float.
+    """Give a number of a file as float; text is read as CSV cells and some published JSON files write numbers.
 
     Raises:
-        ValueError: it is none; names the place.
+        ValueError: it is none, or too large for a float; names the place.
     """
     try:
         if isinstance(text, bool):
             raise ValueError
         return float(text)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {column} must be a number, got {text!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: {column} must be a number, got {shortened(text)}") from error
 
 
-def _load_json(path: Path) -> Any:
-    def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        if repeated:
-            raise ValueError(f"{path} has these entries more than once: {name_some(repeated)}; merge or remove them")
-        return dict(pairs)
+def parse_whole_number(text: Any, column: str, where: str) -> int:
+    """Give a whole number of a file, of at most 64 bits.
 
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=refuse_repeated_keys)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    Raises:
+        ValueError: it is none; names the place.
+    """
+    number = parse_number(text, column, where)
+    if not number.is_integer() or abs(number) >= 2**63:
+        raise ValueError(f"{where}: {column} must be a whole number, got {shortened(text)}")
+    return int(number) if isinstance(text, float) or not str(text).lstrip("+-").isdecimal() else int(text)
+
+
+def shortened(value: Any) -> str:
+    """Give a value for an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
 
 
 def _set_once(annotation: VideoAnnotation, name: str, value: Any, where: str) -> None:
     """Set a fact about a video that its other rows must not contradict."""
-    if name in ("duration", "fps", "frames_per_snippet"):
+    if name in ("duration", "fps"):
         value = parse_number(value, name, where)
-    if name == "frames_per_snippet":
-        value = int(value)
+    elif name == "frames_per_snippet":
+        value = parse_whole_number(value, name, where)
+    elif name == "features" and isinstance(value, list):
+        if len(value) != 2 or not all(isinstance(file, str) for file in value):
+            raise ValueError(f"{where}: features must be a file or two files (rgb, flow), got {shortened(value)}")
+    elif not isinstance(value, str):
+        raise ValueError(f"{where}: {name} must be text, got {shortened(value)}")
     known = getattr(annotation, name)
     if known is not None and known != value:
         raise ValueError(

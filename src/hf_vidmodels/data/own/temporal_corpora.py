@@ -1,31 +1,26 @@
 """From annotations of untrimmed videos and a folder of their files to the data set that models are trained on."""
 
-import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...atomic_io import read_json_object
+from ...processing.media_suffixes import VIDEO_SUFFIXES
+from ..class_lists import class_lookup
 from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
 from ..features.feature_files import FEATURE_SUFFIXES, feature_file, feature_shape
-from ..features.feature_folders import SETTINGS_FILE, VIDEO_SUFFIXES
+from ..features.feature_folders import SETTINGS_FILE
 from .temporal_annotations import VideoAnnotation
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 TEMPORAL_TASK = "temporal-action-localization"
-# What corpora call their subsets, and what `datasets` calls its splits.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
+# Time-lapse recordings of a frame a minute are the slowest videos that are meant.
+MAX_SECONDS_PER_FRAME = 60.0
 
 
 def index_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
@@ -70,7 +65,7 @@ def attach_files(annotations: Sequence[VideoAnnotation], root: Path, split: str)
 def _fill_rate(annotations: Iterable[VideoAnnotation], settings_file: Path) -> None:
     if not settings_file.is_file():
         return
-    settings = json.loads(settings_file.read_text(encoding="utf-8"))
+    settings = read_json_object(settings_file, "how the features were made")
     for annotation in annotations:
         if annotation.features and annotation.fps is None and annotation.frames_per_snippet is None:
             annotation.fps = settings.get("frames_per_second")
@@ -105,7 +100,8 @@ def fill_durations(annotations: Iterable[VideoAnnotation]) -> None:
     """Compute the durations that the annotations leave open, from feature files or else from video files.
 
     Raises:
-        ValueError: a duration cannot be known; names the videos and what to add.
+        ValueError: a duration cannot be known, or a video declares one that its frames cannot fill; names the videos
+            and what to add.
     """
     unknown = []
     for annotation in annotations:
@@ -115,16 +111,29 @@ def fill_durations(annotations: Iterable[VideoAnnotation]) -> None:
             num_snippets, _ = feature_shape(annotation.features)
             annotation.duration = num_snippets * annotation.frames_per_snippet / annotation.fps
         elif annotation.video:
-            from ...processing.decoding import probe_video
-
-            annotation.duration = probe_video(annotation.video).duration
-        else:
+            annotation.duration = _duration_of(annotation.video)
+        if annotation.duration is None:
             unknown.append(annotation.video_id)
     if unknown:
         raise ValueError(
             f"{len(unknown)} videos have no duration ({name_some(unknown)}); add `duration` in seconds, or `fps` and "
             "`frames_per_snippet` of the features, or the video files"
         )
+
+
+def _duration_of(video: str) -> float | None:
+    """Give the length of a video in seconds; None for a folder of frames, which does not tell it."""
+    from ...processing.decoding import probe_video
+
+    metadata = probe_video(video)
+    if math.isnan(metadata.duration):
+        return None
+    if metadata.duration > MAX_SECONDS_PER_FRAME * metadata.num_frames:
+        raise ValueError(
+            f"{video} declares {metadata.duration / 3600:.1f} hours for {metadata.num_frames} frames; repair its "
+            "times, or add its true `duration` in seconds"
+        )
+    return metadata.duration
 
 
 def build_temporal_corpus(
@@ -144,7 +153,7 @@ def build_temporal_corpus(
 
     videos = [annotation for annotations in splits.values() for annotation in annotations]
     _refuse_unknown_classes(videos, class_names, where)
-    ids = {name: index for index, name in enumerate(class_names)}
+    ids = class_lookup(class_names)
     columns = ["video_id"] + [name for name in ("features", "video") if any(getattr(a, name) for a in videos)]
     columns += ["duration", "fps", "frames_per_snippet", "labels", "segments", "subset"]
     types = features_for(TEMPORAL_TASK, columns, class_names)
@@ -159,9 +168,9 @@ def build_temporal_corpus(
             "duration": annotation.duration,
             "fps": annotation.fps,
             "frames_per_snippet": annotation.frames_per_snippet,
-            "labels": [ids[label] for label in annotation.video_labels],
+            "labels": sorted({ids(label) for label in annotation.video_labels}),
             "segments": [
-                {"start": start, "end": end, "label": ids[label]} for start, end, label in annotation.segments
+                {"start": start, "end": end, "label": ids(label)} for start, end, label in annotation.segments
             ],
             "subset": annotation.subset,
         }
@@ -184,10 +193,10 @@ def _have_pairs(videos: Sequence[VideoAnnotation], where: str) -> bool:
 
 
 def _refuse_unknown_classes(videos: Iterable[VideoAnnotation], class_names: Sequence[str], where: str) -> None:
-    known = set(class_names)
+    look_up = class_lookup(class_names)
     unknown: dict[str, list[str]] = {}
     for annotation in videos:
-        for label in annotation.all_labels - known:
+        for label in (label for label in annotation.all_labels if look_up(label) is None):
             unknown.setdefault(label, []).append(annotation.video_id)
     if unknown:
         found = "; ".join(

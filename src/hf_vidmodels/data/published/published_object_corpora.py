@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...text_files import read_lines
+from ..class_lists import MAX_CLASSES
 from ..contracts import features_for
+from ..own.temporal_annotations import parse_number
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 OBJECT_TASK = "object-localization"
 COLUMNS = ("image", "label", "bbox", "image_id", "boxes")
 WSOL_SPLITS = ("train", "val", "test")
-PICTURE_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 Row = dict[str, Any]
 
@@ -61,11 +63,12 @@ def read_cub200(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
             raise ValueError(
                 f"{root} has no {missing or 'split'} for picture {key} ({path}); unpack the archive again"
             )
-        x, y, width, height = map(float, boxes[key])
+        where = f"{root / 'bounding_boxes.txt'}, picture {key}"
+        x, y, width, height = (parse_number(side, "a side of a box", where) for side in boxes[key])
         row = {
             "image": str(root / "images" / path),
             "image_id": path,
-            "label": int(labels[key][0]) - 1,
+            "label": _class_id(labels[key][0], f"{root / 'image_class_labels.txt'}, picture {key}") - 1,
             "boxes": [[x, y, x + width, y + height]],
         }
         splits["train" if is_train[key][0] == "1" else "test"].append(row)
@@ -118,12 +121,11 @@ def read_wsol(root: Path) -> tuple[dict[str, list[Row]], list[str]]:
             path, *values = line.split(",")
             if len(values) != 4:
                 raise ValueError(f"{folder}/localization.txt, line {number}: expected path,x0,y0,x1,y1, got {line!r}")
-            boxes[path].append([float(value) for value in values])
+            where = f"{folder}/localization.txt, line {number}"
+            boxes[path].append([parse_number(value, "a side of a box", where) for value in values])
         for number, line in _lines(folder / "class_labels.txt"):
             path, _, label = line.rpartition(",")
-            if not label.strip().isdigit():
-                raise ValueError(f"{folder}/class_labels.txt, line {number}: expected path,label, got {line!r}")
-            labels[path] = int(label)
+            labels[path] = _class_id(label.strip(), f"{folder}/class_labels.txt, line {number}: {line!r}")
         ids = [line for _, line in _lines(folder / "image_ids.txt")]
         without = [path for path in ids if path not in boxes or path not in labels]
         if without:
@@ -180,6 +182,13 @@ def read_voc_objects(file: Path) -> tuple[list[str], list[list[float]]]:
     return names, boxes
 
 
+def _class_id(text: str, where: str) -> int:
+    """Give a class id as lists write it; classes are as many as the largest says, so it has a bound."""
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(MAX_CLASSES)) or int(text) >= MAX_CLASSES:
+        raise ValueError(f"{where}: expected path,label with a class id below {MAX_CLASSES}, got {text!r}")
+    return int(text)
+
+
 def _table(path: Path, num_columns: int) -> dict[str, list[str]]:
     """Read lines `key value ...` by key."""
     table = {}
@@ -195,5 +204,4 @@ def _lines(path: Path) -> Iterable[tuple[int, str]]:
     """Give the lines of a list with their numbers, empty ones left out."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; unpack the corpus again")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    return read_lines(path)

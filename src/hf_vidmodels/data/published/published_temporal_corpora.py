@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...text_files import read_lines
 from ..content_checks import name_some
 from ..contracts import nearest_hint
 from ..own.temporal_annotations import VideoAnnotation, read_annotation_json
@@ -113,7 +114,7 @@ def read_ids(path: Path) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: an id stands there twice.
     """
-    ids = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    ids = [line for _, line in read_lines(path)]
     repeated = [video_id for video_id, count in Counter(ids).items() if count > 1]
     if repeated:
         raise ValueError(f"{path} has {len(repeated)} video ids more than once ({name_some(repeated)}); remove them")

@@ -1,10 +1,10 @@
 """Published corpora of one action per video: the lists of Kinetics, and Something-Something v2.
 
 Nothing is downloaded. Lists of Kinetics are those of SlowFast (`train.csv`, `val.csv`, `test.csv`: `path,label`) and
-of MMAction (`*_train_list_videos.txt`: `path label`); Something-Something v2 is read as its publisher distributes it.
+of MMAction (`*_train_list_videos.txt`: `path label`, and `*_train_list_rawframes.txt`: `folder frames label`);
+Something-Something v2 is read as its publisher distributes it.
 """
 
-import json
 import os
 import re
 import warnings
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...atomic_io import read_json_object
+from ...processing.media_suffixes import VIDEO_SUFFIXES
+from ...text_files import read_json, read_lines
+from ..class_lists import CLASS_FILE, MAX_CLASSES, read_class_names
 from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
-from ..features.feature_folders import VIDEO_SUFFIXES
-from ..own.example_tables import read_class_names
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -28,7 +29,7 @@ SPLIT_FILES = {"train": ("train",), "validation": ("val", "validation"), "test":
 KINETICS_CLASSES = {"kinetics400": 400, "kinetics600": 600, "kinetics700": 700}
 SSV2_PREFIXES = ("", "something-something-v2-")
 SSV2_VIDEO_FOLDERS = ("20bn-something-something-v2", "videos")
-LIST_HEADERS = ("path,label", "path label")
+LIST_HEADERS = ((1, "path,label"), (1, "path label"))
 FIRST_FEW = 20
 
 
@@ -106,9 +107,10 @@ def read_published_video_corpus(
 def read_video_lists(root: Path, media: Path | None, num_classes: int | None = None) -> ListedCorpus:
     """Read `train.csv`, `val.csv`, `test.csv` of SlowFast, or `*train*list*.txt` and so on of MMAction.
 
-    A line is a path and a class id from 0, with a comma or a blank between them. Paths are absolute, or from
-    `media`, or from whichever of `root`, `root/videos`, `root/videos_<split>` and `root/<split>` has the most of them
-    (of the first few). Class names stand in `classes.txt`; without it they are the ids.
+    A line is a path and a class id from 0, with a comma or a blank between them; between them may stand the number
+    of frames of a folder of frames. Paths are absolute, or from `media`, or from whichever of `root`, `root/videos`,
+    `root/videos_<split>` and `root/<split>` has the most of them (of the first few). Class names stand in
+    `classes.txt`; without it they are the ids.
 
     Args:
         root: the folder of the lists.
@@ -117,7 +119,7 @@ def read_video_lists(root: Path, media: Path | None, num_classes: int | None = N
 
     Raises:
         FileNotFoundError: there is no list.
-        ValueError: a line is not a path and a class id, or the id is none of the classes.
+        ValueError: a line is not a path and a class id, or the id is none of the classes or cannot be one.
     """
     lists = {split: found for split, stems in SPLIT_FILES.items() if (found := _find_list(root, stems))}
     if not lists:
@@ -127,8 +129,7 @@ def read_video_lists(root: Path, media: Path | None, num_classes: int | None = N
     lines = {split: list(_read_list(path)) for split, path in lists.items()}
     names = read_class_names(root)
     if names is None:
-        largest = max((label for rows in lines.values() for _, _, label in rows), default=-1)
-        names = [str(label) for label in range(num_classes or largest + 1)]
+        names = [str(label) for label in range(num_classes or _count_classes(lines, lists, root))]
     corpus = ListedCorpus(names)
     for split, rows in lines.items():
         for number, path, label in rows:
@@ -217,13 +218,51 @@ def _find_list(root: Path, stems: Sequence[str]) -> Path | None:
 
 def _read_list(path: Path) -> Iterator[tuple[int, str, int]]:
     """Yield (line number, path, class id) of the lines that are not empty."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip() or (number == 1 and line.strip() in LIST_HEADERS):
-            continue
-        parts = re.fullmatch(r"\s*(.+?)\s*[,\s]\s*(\d+)\s*", line)
-        if parts is None:
+    lines = [(number, line) for number, line in read_lines(path) if (number, line) not in LIST_HEADERS]
+    splits = [_split_line(line) for _, line in lines]
+    # Either every line tells the number of frames of a folder too, or a number before the last is part of a name.
+    num_numbers = min((len(numbers) for _, numbers in splits), default=0)
+    for (number, line), (paths, numbers) in zip(lines, splits, strict=True):
+        if not numbers:
             raise ValueError(f"{path}, line {number}: expected a path and a class id (path,label), got {line!r}")
-        yield number, parts[1], int(parts[2])
+        is_video = os.path.splitext(paths[0])[1].lower() in VIDEO_SUFFIXES
+        if num_numbers > 2 or (is_video and len(numbers) > 1):
+            expected = "one class id" if is_video else "the frames of a folder and its class"
+            raise ValueError(
+                f"{path}, line {number}: {len(numbers)} numbers after {paths[0]!r} where {expected} may stand; videos "
+                "of several classes are read from metadata.csv with file_name,label and labels like 0;3"
+            )
+        yield number, paths[-num_numbers], numbers[-1]
+
+
+def _split_line(line: str) -> tuple[list[str], list[int]]:
+    """Give the whole numbers that end a line, and for each what stands before it: a path, perhaps in quotes."""
+    quoted = re.match(r'"((?:[^"]|"")+)"(?=[,\s])', line)
+    words = list(re.finditer(r"[^,\s]+", line[quoted.end() :] if quoted else line))
+    paths: list[str] = []
+    numbers: list[int] = []
+    while len(words) > (0 if quoted else 1) and (found := re.fullmatch('"?([0-9]{1,9})"?', words[-1][0])):
+        before = quoted[1].replace('""', '"') if quoted else line[: words[-1].start()].rstrip(", \t")
+        paths.insert(0, before)
+        numbers.insert(0, int(found[1]))
+        words.pop()
+    return (paths, numbers) if not quoted or not words else ([], [])
+
+
+def _count_classes(lines: dict[str, list[tuple[int, str, int]]], lists: dict[str, Path], root: Path) -> int:
+    """Give the number of classes that lists without names use; ids that none of them uses are told."""
+    where = {label: f"{lists[split]}, line {number}" for split, rows in lines.items() for number, _, label in rows}
+    count = max(where, default=-1) + 1
+    if count > MAX_CLASSES:
+        raise ValueError(f"{where[count - 1]}: the class id {count - 1} is beyond {MAX_CLASSES}; ids count from 0")
+    unused = [label for label in range(count) if label not in where]
+    if unused:
+        warnings.warn(
+            f"{root}: {len(unused)} of {count} class ids occur in no list ({name_some(unused)}); name the classes in "
+            f"{CLASS_FILE} if the ids do not count from 0",
+            stacklevel=6,
+        )
+    return count
 
 
 def _video_folders(root: Path, split: str) -> list[Path]:
@@ -244,7 +283,8 @@ def _find_json(root: Path, stem: str) -> Path | None:
 def _class_ids(path: Path) -> dict[str, int]:
     """Read `{template: number as text}`."""
     content = read_json_object(path, "the classes of Something-Something v2")
-    ids = {_without_brackets(template): int(number) for template, number in content.items() if str(number).isdigit()}
+    numbers = {template: str(number) for template, number in content.items()}
+    ids = {_without_brackets(name): int(text) for name, text in numbers.items() if re.fullmatch("[0-9]{1,9}", text)}
     if sorted(ids.values()) != list(range(len(content))):
         raise ValueError(f"{path} must number its {len(content)} templates from 0 to {len(content) - 1}, each once")
     return ids
@@ -252,10 +292,7 @@ def _class_ids(path: Path) -> dict[str, int]:
 
 def _read_entries(path: Path, ids: dict[str, int]) -> Iterator[tuple[str, int | None]]:
     """Yield the name and the class id of each entry of a list of videos."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    entries = read_json(path)
     if not isinstance(entries, list):
         raise ValueError(f"{path} must hold a list of videos, got {type(entries).__name__}")
     for number, entry in enumerate(entries, start=1):
