@@ -21,9 +21,8 @@ from transformers.utils import ModelOutput
 from ..configuration.configuration_mal import NETWORKS, UPSAMPLE_BEFORE_LAYER, MalConfig
 from .backbones.vit import VisionTransformer, default_conv_init
 from .modeling_base import VidModelsPreTrainedModel
-from .ops.box_bag_loss import box_bag_loss
 from .ops.box_sizes import size_buckets
-from .ops.crf_loss import crf_loss
+from .ops.mask_losses import box_bag_loss, crf_loss
 
 if TYPE_CHECKING:
     from ..processing.processing_mal import MalImageProcessor

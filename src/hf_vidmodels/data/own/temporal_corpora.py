@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...processing.feature_reading import FEATURE_SUFFIXES, feature_file, feature_shape
 from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
-from ..features.feature_files import FEATURE_SUFFIXES, feature_file, feature_shape
 from ..features.feature_folders import SETTINGS_FILE, VIDEO_SUFFIXES
 from .temporal_annotations import VideoAnnotation
 
