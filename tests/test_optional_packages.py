@@ -10,7 +10,7 @@ from hf_vidmodels.commands import check_command, evaluate_command, predict_segme
 from hf_vidmodels.data.embedded.embedded_digits import load_handwriting
 from hf_vidmodels.data.features.optical_flow import flow_pictures
 from hf_vidmodels.metrics.mask_average_precision import coco_average_precision
-from hf_vidmodels.modeling.ops.heatmap_boxes import threshold_boxes
+from hf_vidmodels.modeling.ops.heatmaps import threshold_boxes
 from hf_vidmodels.optional_packages import DISTRIBUTIONS, EXTRAS, MissingPackageError, require
 from hf_vidmodels.processing.feature_reading import read_features
 from hf_vidmodels.visualization.loss_curve import draw_loss_curve

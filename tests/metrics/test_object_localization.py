@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from hf_vidmodels.metrics import object_localization as metrics
-from hf_vidmodels.modeling.ops.heatmap_boxes import (
+from hf_vidmodels.modeling.ops.heatmaps import (
     distance_transform_boxes,
     fixed_threshold_box,
     threshold_boxes,

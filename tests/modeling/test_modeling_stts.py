@@ -39,7 +39,6 @@ def test_evaluation_knows_neither_sigma_nor_chance(model):
     clips = clips_of(model)
     first = model(clips)
     torch.manual_seed(99)
-    model.set_selection_progress(0.9)
     second = model(clips, sigma=0.7)
     assert torch.equal(first.logits, second.logits)
     assert all((indices.diff(dim=-1) > 0).all() for indices in first.temporal_indices)
@@ -92,8 +91,7 @@ def test_training_mixes_and_follows_the_noise_level(model):
 
     assert torch.equal(logits(), logits())
     assert not torch.equal(logits(), logits(sigma=0.5))
-    model.set_selection_progress(1.0)
-    torch.testing.assert_close(logits(), logits(sigma=model.config.sigma_at(1.0)))
+    torch.testing.assert_close(logits(), logits(sigma=model.config.sigma_at(0.0)))
     torch.testing.assert_close(logits(sigma=0.0), logits(soft_selection=False))
 
 
@@ -103,16 +101,6 @@ def test_soft_selection_can_be_asked_for_in_evaluation(model):
         soft = model(clips, soft_selection=True, generator=torch.Generator().manual_seed(3), sigma=0.5)
     assert not torch.equal(soft.logits, model(clips).logits)
     assert len(soft.temporal_indices) == len(soft.temporal_scores) == 1
-
-
-def test_the_noise_level_follows_progress_and_nothing_else():
-    model = model_of()
-    assert model.selection_sigma == 0.1
-    model.set_selection_progress(250 / 1000)
-    assert model.selection_sigma == pytest.approx(0.075)
-    resumed = model_of()
-    resumed.set_selection_progress(250 / 1000)
-    assert resumed.selection_sigma == model.selection_sigma
 
 
 def test_given_noise_decides_the_mixture():
@@ -241,8 +229,7 @@ def test_a_few_steps_teach_the_scorer_which_frame_tells_the_class():
     num_steps = 100
     for step in range(num_steps):
         clips, labels, _ = batch(12)
-        model.set_selection_progress(step / num_steps)
-        model(clips, labels=labels).loss.backward()
+        model(clips, labels=labels, sigma=config.sigma_at(step / num_steps)).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

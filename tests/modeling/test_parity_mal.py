@@ -10,8 +10,7 @@ from hf_vidmodels.configuration.configuration_vit import VisionTransformerConfig
 from hf_vidmodels.conversion.convert_checkpoint import convert_official_checkpoint
 from hf_vidmodels.conversion.convert_mal import convert_mal, our_name
 from hf_vidmodels.modeling.backbones.vit import ConvStem
-from hf_vidmodels.modeling.ops.box_bag_loss import box_bag_loss
-from hf_vidmodels.modeling.ops.crf_loss import crf_loss
+from hf_vidmodels.modeling.ops.mask_losses import box_bag_loss, crf_loss
 from hf_vidmodels.modeling.ops.mean_field import colour_affinity, mean_field, refine_masks
 from hf_vidmodels.processing.box_crops import cut_box_mask, extend_boxes, shared_margins
 from hf_vidmodels.processing.processing_mal import MalImageProcessor

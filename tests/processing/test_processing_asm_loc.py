@@ -12,6 +12,7 @@ from asm_loc_cases import FOLDER, NAMES, load_case
 from hf_vidmodels.configuration.configuration_asm_loc import AsmLocConfig
 from hf_vidmodels.conversion.convert_checkpoint import convert_official_checkpoint
 from hf_vidmodels.modeling.ops.proposal_guidance import sampling_labels, sampling_weights
+from hf_vidmodels.modeling.ops.segment_proposals import localize_segments
 from hf_vidmodels.modeling.ops.snippet_sampling import TimeWarp
 from hf_vidmodels.processing.processing_asm_loc import AsmLocProcessor
 
@@ -130,23 +131,41 @@ def test_training_videos_take_the_proposals_of_their_labels_only(processor):
     assert processor(rows_of(9), proposals=found, label_ids=[1])["num_proposals"].tolist() == [2]
 
 
-def test_outputs_become_segments_as_in_localize(case):
+def segments_of(output, inputs, stages, warps, config):
+    """Turn the outputs of one step, for the processor's inputs, into segments."""
+    settings = {
+        name: getattr(config, name)
+        for name in ("class_threshold", "upsample_scale", "nms_threshold", "frames_per_second", "frames_per_snippet")
+    }
+    return [
+        localize_segments(
+            output.class_scores[index].numpy(),
+            output.foreground_cas[index, :length].numpy(),
+            output.attention[index, :length, 0].numpy(),
+            int(inputs["num_features"][index]),
+            stages=stages,
+            warp=warps[index],
+            **settings,
+        )
+        for index, length in enumerate(inputs["attention_mask"].sum(1).tolist())
+    ]
+
+
+def test_outputs_for_the_processors_inputs_become_the_segments_of_localize(case):
     videos = case.pipeline["split"]["test"][:4]
     parts = [FOLDER / case.name / f"{part}.safetensors" for part in ("state_dict_base", "state_dict")]
     model = convert_official_checkpoint("asm_loc", parts, case.options)
     processor = AsmLocProcessor.from_config(model.config)
     features = [case.tensors[f"feature.{video}"] for video in videos]
-    warps, inputs = None, processor(features)
+    warps, inputs = [None] * len(videos), processor(features)
     for step, expected in enumerate(model.localize(features, return_all_steps=True)):
         with torch.no_grad():
             output = model(**inputs, step=step, return_dict=True)
-        arguments = (output, model.config, inputs["num_features"])
-        settings = {"warps": warps, "attention_mask": inputs["attention_mask"]}
-        results = processor.post_process_temporal_action_localization(*arguments, **settings)
+        results = segments_of(output, inputs, model.config.test_stages, warps, model.config)
         for found, wanted in zip(results, expected, strict=True):
             for key in ("segments", "scores", "labels"):
                 np.testing.assert_allclose(found[key], wanted[key], rtol=0, atol=1e-9)
-        proposals = processor.post_process_temporal_action_localization(*arguments, stages="pseudo", **settings)
+        proposals = segments_of(output, inputs, model.config.pseudo_stages, warps, model.config)
         weights = [
             sampling_weights(found, sampling_labels(found, None, model.config), len(rows), model.config)
             for found, rows in zip(proposals, features, strict=True)
@@ -218,20 +237,3 @@ def test_bad_arguments_are_named(processor, arguments, message):
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         AsmLocProcessor(**settings)
-
-
-def test_post_processing_refuses_what_does_not_fit(processor):
-    class Outputs:
-        class_scores = torch.full((2, 3), 0.3)
-        foreground_cas = torch.full((2, 6, 3), 0.3)
-        attention = torch.full((2, 6, 2), 0.5)
-
-    config = AsmLocConfig(num_labels=2)
-    for arguments, message in (
-        ({"num_features": [6]}, "one value for each of 2 videos, got 1 and 2"),
-        ({"num_features": [6, 6], "stages": "final"}, "must be 'test' or 'pseudo', got 'final'"),
-        ({"num_features": [6, 6]}, "outputs of 2 videos need the processor's attention_mask"),
-        ({"num_features": [6, 6], "attention_mask": torch.ones(2, 5)}, r"must have shape \(2, 6\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            processor.post_process_temporal_action_localization(Outputs, config, **arguments)

@@ -309,8 +309,7 @@ def test_selection_learns_to_look_where_the_class_shows():
     num_steps = 150
     for step in range(num_steps):
         clips, labels, _, _ = hidden_patches(generator, 16)
-        model.set_selection_progress(step / num_steps)
-        model(clips, labels).loss.backward()
+        model(clips, labels, sigma=config.sigma_at(step / num_steps)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     clips, labels, planes, corners = hidden_patches(generator, 100)

@@ -34,12 +34,8 @@ from transformers.utils import logging
 
 from ..atomic_io import read_json_object
 from ..command_line import command_parser
-from ..data.features.feature_extraction import (
-    STREAMS,
-    ExtractionReport,
-    SnippetFeatureExtractor,
-    extract_corpus_features,
-)
+from ..data.features.corpus_extraction import ExtractionReport, extract_corpus_features
+from ..data.features.feature_extraction import STREAMS, SnippetFeatureExtractor
 from ..data.features.feature_folders import find_videos, videos_of_corpus
 from ..data.features.stream_settings import POOLINGS
 from ..output_files import refuse_inputs_as_outputs

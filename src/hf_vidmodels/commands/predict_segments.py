@@ -10,13 +10,13 @@ import numpy as np
 from accelerate import Accelerator
 from transformers import PreTrainedConfig
 
-from ..data.features.feature_files import FEATURE_SUFFIXES
 from ..data.features.feature_folders import find_videos
 from ..metrics.activitynet_files import write_activitynet_results
 from ..optional_packages import require
 from ..output_files import output_file
 from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
 from ..processing.decoding import decode_frames, probe_video
+from ..processing.feature_reading import FEATURE_SUFFIXES
 from ..processing.media_suffixes import VIDEO_SUFFIXES
 from ..visualization.figures import save_figure
 from ..visualization.timeline_page import write_timeline_page

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..modeling.ops.heatmap_boxes import check_score_map, evaluation_map, threshold_boxes
+from ..modeling.ops.heatmaps import check_score_map, evaluation_map, threshold_boxes
 from ..optional_packages import require
 
 EVALUATION_SIZE = (224, 224)

@@ -25,11 +25,10 @@ from .layers.segment_attention import (
     valid_slots,
 )
 from .modeling_base import VidModelsPreTrainedModel
-from .ops.bag_losses import soft_cross_entropy, uncertain_cross_entropy
-from .ops.guided_snippets import GuidedSnippets, guide_snippets
+from .ops.bag_losses import soft_cross_entropy, topk_mean, uncertain_cross_entropy
+from .ops.proposal_guidance import GuidedSnippets, guide_snippets
 from .ops.segment_proposals import localize_segments
 from .ops.snippet_sampling import TimeWarp, sample_uniform
-from .ops.topk_pooling import topk_mean
 
 Prediction = dict[str, np.ndarray]
 

@@ -22,16 +22,14 @@ from transformers.utils import ModelOutput
 from ..configuration.configuration_l2_caf import OBJECTIVES, RELEASE_DEFAULTS, SOLVERS, L2CafConfig
 from .layers.filter_problems import ReducedProblems, TailProblems
 from .layers.layer_maps import LayerMaps, read_layer_maps
-from .layers.network_tail import NetworkTail, feature_map_layers
-from .layers.pooled_linear_head import PooledLinearHead, find_pooled_linear_head
+from .layers.network_tail import NetworkTail, PooledLinearHead, feature_map_layers, find_pooled_linear_head
 from .layers.wrapped_networks import build_network, frozen, load_network, read_output
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.attention_filters import apply_sign, constrain, initial_parameters
 from .ops.classification_loss import classification_loss
 from .ops.exact_filters import linear_objective, preserving_objective
 from .ops.filter_solvers import FilterProblems, FilterSolution, SolverSettings, solve_iteratively
-from .ops.heatmap_boxes import evaluation_map, threshold_boxes
-from .ops.heatmaps import make_heatmaps
+from .ops.heatmaps import evaluation_map, make_heatmaps, threshold_boxes
 
 logger = logging.getLogger(__name__)
 

@@ -10,23 +10,21 @@ teacher.
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import BaseImageProcessor
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_mal import NETWORKS, UPSAMPLE_BEFORE_LAYER, MalConfig
 from .backbones.vit import VisionTransformer, default_conv_init
 from .modeling_base import VidModelsPreTrainedModel
-from .ops.box_bag_loss import box_bag_loss
 from .ops.box_sizes import size_buckets
-from .ops.crf_loss import crf_loss
-
-if TYPE_CHECKING:
-    from ..processing.processing_mal import MalImageProcessor
+from .ops.mask_losses import box_bag_loss, crf_loss
 
 # In the mean of the bag loss over a batch.
 BATCH_GUARD = 0.0001
@@ -394,7 +392,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         images: Any,
         boxes: Any,
         *,
-        processor: "MalImageProcessor | None" = None,
+        processor: BaseImageProcessor | None = None,
         network: str | None = None,
         flip: bool | None = None,
         scales: Sequence[float] = (1.0,),
@@ -406,7 +404,8 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         Args:
             images: one or a list of paths, bytes, PIL images, arrays (H, W, 3) or tensors (3, H, W).
             boxes: for one picture (n, 4) xyxy in its pixels, for a list of pictures a list of such.
-            processor: cuts the crops and pastes the masks; None = `MalImageProcessor.from_config(self.config)`.
+            processor: cuts the crops and pastes the masks; None = the one that transformers knows for `self.config`
+                (with this package `MalImageProcessor`), with the configuration's settings.
             network: see `mask_probabilities`.
             flip: see `mask_probabilities`.
             scales: see `mask_probabilities`.
@@ -419,13 +418,18 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
 
         Raises:
             FileNotFoundError: a picture is missing.
-            ValueError: for pictures or boxes that do not fit, see `MalImageProcessor.preprocess`, and as
-                `mask_probabilities`.
+            ValueError: for pictures or boxes that do not fit, see `MalImageProcessor.preprocess`, a missing processor
+                that transformers does not know, and as `mask_probabilities`.
         """
         if processor is None:
-            from ..processing.processing_mal import MalImageProcessor
-
-            processor = MalImageProcessor.from_config(self.config)
+            # Models import no processors: these are made of operations of models.
+            processor_class = PROCESSOR_MAPPING.get(type(self.config), None)
+            if processor_class is None:
+                raise ValueError(
+                    "label_masks knows no processor for this code; give processor=AutoImageProcessor.from_pretrained("
+                    "..., trust_remote_code=True) or import hf_vidmodels first"
+                )
+            processor = processor_class.from_config(self.config)
         crops = processor(images, boxes)
         probabilities = torch.cat(
             [

@@ -58,8 +58,7 @@ class SttsForVideoClassification(VideoTransformer):
     """A video transformer with token selection and a linear classifier.
 
     In training mode selectors mix candidates by relaxed indicators, in evaluation mode they choose. The relaxation's
-    noise level follows from the progress of training alone: call `set_selection_progress` before a step, or give
-    `sigma` with it.
+    noise level follows from the progress of training alone: give `sigma=config.sigma_at(progress)` with every step.
 
     Example:
         >>> model = AutoModelForVideoClassification.from_pretrained("org/stts-mvit-b")
@@ -83,7 +82,6 @@ class SttsForVideoClassification(VideoTransformer):
         )
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(self.backbone.norm.normalized_shape[0], config.num_labels)
-        self.selection_sigma = config.sigma_at(0.0)
         self.post_init()
 
     @torch.no_grad()
@@ -91,15 +89,6 @@ class SttsForVideoClassification(VideoTransformer):
         super()._init_weights(module)
         if module is self.classifier and self.config.backbone_type == "video_swin":
             init.normal_(module.weight, std=SWIN_CLASSIFIER_STD)
-
-    def set_selection_progress(self, progress: float) -> None:
-        """Set the noise level of the relaxed choice to that of a share of training.
-
-        Args:
-            progress: steps already made over all steps, in [0, 1]. Set it before every step; nothing else is
-                remembered, so a resumed run goes on where it stopped.
-        """
-        self.selection_sigma = self.config.sigma_at(progress)
 
     def forward(
         self,
@@ -119,7 +108,7 @@ class SttsForVideoClassification(VideoTransformer):
             pixel_values: (B, T, C, H, W) normalised frames of the configured size.
             labels: (B,) class ids, or (B, num_labels) target probabilities; where `problem_type` is
                 `"multi_label_classification"`, (B, num_labels) with 1 for each class of a clip. Gives a loss.
-            sigma: noise level of the relaxed choice; by default that of `set_selection_progress`.
+            sigma: noise level of the relaxed choice; by default that of the beginning of training.
             noise: standard normal values for the relaxed choice, one tensor (rows, samples, candidates) for each
                 selector in the order in which they act; rows are clips or, for spatial selectors, their frames.
             generator: draws the noise, and the choices of mode `"random"`; by default torch's own. In evaluation mode
@@ -137,7 +126,7 @@ class SttsForVideoClassification(VideoTransformer):
             raise ValueError(f"sigma must be 0 or more, got {sigma}")
         selection = SelectionPass(
             is_soft=self.training if soft_selection is None else soft_selection,
-            sigma=self.selection_sigma if sigma is None else sigma,
+            sigma=self.config.sigma_at(0.0) if sigma is None else sigma,
             noise=None if noise is None else iter(noise),
             generator=generator,
             is_training=self.training,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import Pipeline, PreTrainedModel
 
-from ..data.features.feature_files import FEATURE_SUFFIXES, feature_file, load_features
 from ..modeling.modeling_base import refuse_random_weights
+from ..processing.feature_reading import FEATURE_SUFFIXES, feature_file, read_features
 from .addresses import fetch_video
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class TemporalActionLocalizationPipeline(Pipeline):
     def preprocess(self, source: Any) -> dict[str, np.ndarray]:
         """Give `features`, float32 (L, C), of one video or feature source."""
         if is_feature_source(source):
-            return {"features": load_features(source, expected_width=self.model.config.hidden_size)}
+            return {"features": read_features(source, expected_width=self.model.config.hidden_size)}
         return {"features": self.snippet_extractor(fetch_video(source))}
 
     def _forward(

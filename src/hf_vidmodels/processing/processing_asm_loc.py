@@ -1,16 +1,14 @@
-"""The processor of ASM-Loc: feature files or arrays in, padded snippets out, and network outputs to segments."""
+"""The processor of ASM-Loc: feature files or arrays in, padded snippets out."""
 
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import BatchFeature, FeatureExtractionMixin
 
 from ..configuration.configuration_asm_loc import AsmLocConfig
 from ..modeling.ops.proposal_guidance import Proposals, guiding_labels, proposal_boxes
-from ..modeling.ops.segment_proposals import localize_segments
 from ..modeling.ops.snippet_sampling import TimeWarp, sample_random, sample_uniform, warp_features
 from .feature_reading import check_feature_rate, read_features
 from .processing_base import SharedProcessorMixin
@@ -140,61 +138,6 @@ class AsmLocProcessor(SharedProcessorMixin, FeatureExtractionMixin):
             batch["num_proposals"] = np.array([len(video["proposal_boxes"]) for video in videos], dtype=np.int64)
         return BatchFeature(batch, tensor_type=return_tensors)
 
-    def post_process_temporal_action_localization(
-        self,
-        outputs: Any,
-        config: AsmLocConfig,
-        num_features: Sequence[int] | torch.Tensor,
-        stages: str = "test",
-        warps: Sequence[TimeWarp | None] | None = None,
-        attention_mask: torch.Tensor | None = None,
-    ) -> list[dict[str, np.ndarray]]:
-        """Turn the outputs of one network of the cascade into segments in seconds.
-
-        Args:
-            outputs: what `AsmLocForTemporalActionLocalization.forward` returned.
-            config: the model's configuration, for its thresholds.
-            num_features: (B,) rows L of each video before sampling, the processor's `num_features`.
-            stages: `"test"` for the answer, `"pseudo"` for the proposals of the next step.
-            warps: per video the time warp that its snippets were sampled through, if any.
-            attention_mask: (B, T), 1 for real snippets; needed for more than one video, which may be padded.
-
-        Returns:
-            Per video a dict of `segments` (N, 2), `scores` (N,) and `labels` (N,), see
-            `segment_proposals.localize_segments`.
-
-        Raises:
-            ValueError: for unknown stages, or lengths that do not fit the outputs.
-        """
-        if stages not in ("test", "pseudo"):
-            raise ValueError(f"stages must be 'test' or 'pseudo', got {stages!r}")
-        class_scores, cas = outputs.class_scores.float().cpu().numpy(), outputs.foreground_cas.float().cpu().numpy()
-        attention = outputs.attention[..., 0].float().cpu().numpy()
-        num_videos = len(cas)
-        warps = [None] * num_videos if warps is None else warps
-        if len(num_features) != num_videos or len(warps) != num_videos:
-            raise ValueError(
-                f"num_features and warps must hold one value for each of {num_videos} videos, got {len(num_features)} "
-                f"and {len(warps)}"
-            )
-        lengths = _snippet_counts(attention_mask, cas.shape[:2])
-        return [
-            localize_segments(
-                class_scores[index],
-                cas[index, :length],
-                attention[index, :length],
-                int(num_features[index]),
-                stages=config.test_stages if stages == "test" else config.pseudo_stages,
-                class_threshold=config.class_threshold,
-                upsample_scale=config.upsample_scale,
-                nms_threshold=config.nms_threshold,
-                frames_per_second=config.frames_per_second,
-                frames_per_snippet=config.frames_per_snippet,
-                warp=warps[index],
-            )
-            for index, length in enumerate(lengths)
-        ]
-
     def _prepare(
         self,
         source: Any,
@@ -243,16 +186,3 @@ def _pad_to_longest(arrays: Sequence[np.ndarray]) -> np.ndarray:
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
     return padded
-
-
-def _snippet_counts(attention_mask: torch.Tensor | None, shape: tuple[int, int]) -> list[int]:
-    """Count the real snippets of each video of outputs for (B, T) snippets."""
-    if attention_mask is None:
-        if shape[0] > 1:
-            raise ValueError(
-                f"outputs of {shape[0]} videos need the processor's attention_mask, or padding would count as time"
-            )
-        return [shape[1]]
-    if tuple(attention_mask.shape) != shape:
-        raise ValueError(f"attention_mask must have shape {shape} like the outputs, got {tuple(attention_mask.shape)}")
-    return attention_mask.sum(1).tolist()

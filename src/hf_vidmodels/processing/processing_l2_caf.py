@@ -8,14 +8,14 @@ import torch
 from transformers.image_utils import PILImageResampling
 
 from ..configuration.configuration_l2_caf import BOX_METHODS, L2CafConfig
-from ..modeling.ops.heatmap_boxes import (
+from ..modeling.ops.heatmaps import (
     distance_transform_boxes,
     evaluation_map,
     fixed_threshold_box,
+    make_heatmaps,
     normalize_map,
     threshold_boxes,
 )
-from ..modeling.ops.heatmaps import make_heatmaps
 from .base_image_processing import RgbImageProcessor
 
 

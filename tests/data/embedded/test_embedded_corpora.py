@@ -18,7 +18,7 @@ from hf_vidmodels.data.embedded.embedded_corpora import (
     make_embedded_corpus,
 )
 from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
-from hf_vidmodels.data.embedded.embedded_rendering import render_frames, visible_masks
+from hf_vidmodels.data.embedded.embedded_rendering import iterate_rendered, visible_masks
 from hf_vidmodels.processing.decoding import decode_frames, probe_video
 
 SHORT = {"untrimmed": (200, 260), "clips": (40, 50), "tubes": (60, 80)}
@@ -62,7 +62,7 @@ def test_untrimmed_rows_fit_their_videos(corpora):
             times = [(segment["start"], segment["end"]) for segment in row["segments"]]
             assert times == [(action.start / 25, action.end / 25) for action in scene.actions]
             pixels = decode_frames(row["video"], [scene.num_frames - 1])[0].astype(int)
-            assert np.abs(pixels - render_frames(scene)[-1]).mean() < 5
+            assert np.abs(pixels - list(iterate_rendered(scene))[-1][-1]).mean() < 5
 
 
 def test_clips_show_their_action(corpora):
@@ -118,7 +118,7 @@ def test_the_box_of_an_object_holds_all_of_it_and_nothing_more(corpora):
         scene = compose_embedded_scene("objects", "test", index)
         assert row["label"] == scene.sprites[-1].digit
         picture = np.asarray(row["image"]).astype(int)
-        without = render_frames(replace(scene, sprites=scene.sprites[:-1]))[0]
+        without = next(iterate_rendered(replace(scene, sprites=scene.sprites[:-1])))[0]
         changed = np.abs(picture - without).max(axis=-1)
         left, top, right, bottom = (int(edge) for edge in row["bbox"])
         outside = changed.copy()

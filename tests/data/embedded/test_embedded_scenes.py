@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hf_vidmodels.data.embedded.embedded_corpora import EMBEDDED_CORPORA, compose_embedded_scene
 from hf_vidmodels.data.embedded.embedded_digits import draw_handwriting, load_handwriting
 from hf_vidmodels.data.embedded.embedded_motions import ACTIONS, Poses, envelope, perform, wander
-from hf_vidmodels.data.embedded.embedded_rendering import render_frames, shown_masks, visible_masks
+from hf_vidmodels.data.embedded.embedded_rendering import iterate_rendered, shown_masks, visible_masks
 from hf_vidmodels.data.embedded.embedded_untrimmed import UntrimmedParameters, untrimmed_scene
 from hf_vidmodels.data.embedded.embedded_videos import GLOW_COLOURS, ClipParameters
 
@@ -43,10 +43,14 @@ def fingerprint(*values):
     return digest.hexdigest()[:16]
 
 
+def drawn_frames(scene):
+    return np.concatenate(list(iterate_rendered(scene)))
+
+
 @pytest.mark.parametrize("name", EMBEDDED_CORPORA)
 def test_a_seed_gives_the_same_scene_and_pixels_on_every_platform(name):
     scene = compose_embedded_scene(name, "train", 0)
-    assert (fingerprint(scene), fingerprint(render_frames(scene))) == FINGERPRINTS[name]
+    assert (fingerprint(scene), fingerprint(drawn_frames(scene))) == FINGERPRINTS[name]
 
 
 def test_seeds_splits_and_examples_differ():
@@ -203,7 +207,7 @@ def test_a_glowing_digit_takes_the_colour_of_its_glow():
     actor = scene.sprites[action.actor]
     middle = (action.start + action.end) // 2
     alone = replace(scene, sprites=[replace(actor, poses=replace(actor.poses, opacity=np.full_like(actor.glow, 256)))])
-    shown = render_frames(alone)[middle][shown_masks(alone, middle)[0]].astype(int)
+    shown = drawn_frames(alone)[middle][shown_masks(alone, middle)[0]].astype(int)
     expected = np.array(GLOW_COLOURS[action.label]) * scene.background.light[middle] // 256
     assert np.median(np.abs(shown - expected)) <= 1
 
@@ -224,7 +228,7 @@ def test_digits_of_the_box_corpus_keep_their_distance():
 
 def test_pieces_of_a_video_join_without_a_seam():
     scene = compose_embedded_scene("clips", "train", 0)
-    frames = render_frames(scene)
+    frames = drawn_frames(scene)
     assert frames.shape == (scene.num_frames, 64, 64, 3) and frames.dtype == np.uint8
     # 64 frames are drawn at once; across that border nothing may jump.
     change = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from feature_extraction_examples import moving_frames, tiny_extractor, write_moving_video
-from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtractor, extract_corpus_features
+from hf_vidmodels.data.features.corpus_extraction import extract_corpus_features
+from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtractor
 from hf_vidmodels.data.features.feature_folders import FeatureFolder, find_videos
 
 REAL_VIDEOS = Path(__file__).parents[4] / "shared" / "real" / "videos"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_vidmodels.data.features.snippets import batched, count_snippets, iterate_snippets, sample_positions
+from hf_vidmodels.data.features.snippets import batched, iterate_snippets, sample_positions
 
 numbers = st.integers(1, 12)
 
@@ -25,11 +25,6 @@ def test_snippets_are_the_windows_of_the_frames_and_one_padded_end(num_frames, l
         assert snippets[len(full) :] == [rest + [num_frames - 1] * (length - len(rest))]
     else:
         assert len(snippets) == len(full)
-
-
-@given(st.integers(0, 60), numbers, numbers)
-def test_snippets_are_counted_without_being_cut(num_frames, length, stride):
-    assert count_snippets(num_frames, length, stride) == len(cut(num_frames, length, stride))
 
 
 def test_half_a_snippet_is_filled_up_and_less_is_dropped():

@@ -18,11 +18,6 @@ _INK_FROM, _INK_FULL = 90, 150
 _FRAMES_AT_ONCE = 64
 
 
-def render_frames(scene: Scene) -> np.ndarray:
-    """Draw a whole scene, uint8 (T, size, size, 3) RGB."""
-    return np.concatenate(list(iterate_rendered(scene)))
-
-
 def iterate_rendered(scene: Scene) -> Iterator[np.ndarray]:
     """Draw a scene in pieces of up to 64 frames, uint8 (t, size, size, 3) RGB, so that memory stays small."""
     texture = _make_texture(scene.background, scene.size)

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .feature_extraction import SnippetFeatureExtractor, extract_corpus_features
+from .corpus_extraction import extract_corpus_features
+from .feature_extraction import SnippetFeatureExtractor
 from .feature_folders import PLACE_FIELDS
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ...processing.feature_reading import describe_rate_mismatch, feature_shape, read_features
 from ..content_checks import Problem, name_some
-from .feature_files import describe_rate_mismatch, feature_shape, load_features
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,7 +54,7 @@ def find_feature_problems(
 
 def _measure(source: Any, expected_width: int | None, read_values: bool) -> tuple[int, int]:
     if read_values:
-        return load_features(source, expected_width).shape
+        return read_features(source, expected_width).shape
     length, width = feature_shape(source)
     if expected_width is not None and width != expected_width:
         raise ValueError(f"{source} has features of size {width} where {expected_width} are expected")

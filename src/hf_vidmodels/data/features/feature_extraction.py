@@ -6,19 +6,15 @@ features); frozen networks turn the RGB frames and the optical flow of each snip
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as transforms
-from tqdm.auto import tqdm
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ...processing.decoding import UnreadableVideoError, VideoSource, iterate_frames, probe_video
-from .extraction_workers import extraction_results
-from .feature_folders import FeatureFolder, resolve_videos
 from .optical_flow import flow_pictures
 from .snippet_encoders import SnippetEncoder, load_encoder
 from .snippets import batched, iterate_snippets, sample_positions
@@ -229,94 +225,6 @@ class SnippetFeatureExtractor:
             clips = torch.stack([_clip(frames, stream, settings) for frames in snippets])
             parts.append(self._encoders[stream](clips.to(self.device)).float().cpu().numpy())
         return np.concatenate(parts, axis=1)
-
-
-@dataclass(frozen=True)
-class ExtractionReport:
-    """What became of the videos of a corpus.
-
-    Attributes:
-        num_rows: feature rows of every video that has its features, by id.
-        num_found: how many of them were there before.
-        failures: why a video has no features, by id.
-    """
-
-    num_rows: dict[str, int]
-    num_found: int
-    failures: dict[str, str]
-
-    def refuse_failures(self, max_failed: float) -> None:
-        """Raise when no video has features, or more than a share of them have none.
-
-        Args:
-            max_failed: greatest share, 0 to 1.
-
-        Raises:
-            ValueError: naming the first failures.
-        """
-        total = len(self.num_rows) + len(self.failures)
-        if not self.failures or (self.num_rows and len(self.failures) <= max_failed * total):
-            return
-        named = "; ".join(f"{video_id}: {reason}" for video_id, reason in list(self.failures.items())[:3])
-        raise ValueError(
-            f"{len(self.failures)} of {total} videos have no features, more than the accepted share of {max_failed:g} "
-            f"({named}{'; ...' if len(self.failures) > 3 else ''}); the features of the others are kept"
-        )
-
-
-def extract_corpus_features(
-    corpus: Any,
-    extractor: SnippetFeatureExtractor,
-    output_dir: str | os.PathLike[str],
-    *,
-    num_processes: int = 1,
-    max_failed: float | None = 0.0,
-    show_progress: bool = True,
-) -> ExtractionReport:
-    """Write the features of many videos, each to `<video_id>.npy`, and their settings to `features.json`.
-
-    A file is there whole or not at all. A second call goes on where the first one stopped: videos that have their
-    features are passed over, and other settings than those of the folder are refused.
-
-    Args:
-        corpus: a folder of videos, a data set (or all splits of one) with the columns `video_id` and `video`, or a
-            dict of sources by video id.
-        extractor: makes the features; other processes make their own from its settings.
-        output_dir: folder for the files, made when missing.
-        num_processes: processes that share the videos; more than one needs a main module that can be imported.
-        max_failed: share of unreadable videos up to which they are only reported; `None` for any.
-        show_progress: whether to show a progress bar.
-
-    Returns:
-        What became of each video.
-
-    Raises:
-        ValueError: when the folder holds features with other settings (names the field), a video id cannot be a file
-            name, or too many videos are unreadable; the others have their features nevertheless.
-        FileNotFoundError: when there are no videos.
-        OSError: when a file cannot be written or a process dies; finished files are kept.
-    """
-    if num_processes < 1:
-        raise ValueError(f"num_processes must be at least 1, got {num_processes}")
-    videos = resolve_videos(corpus)
-    description = {"extractor": extractor.to_dict(), "weights_sha256": extractor.weights_digests()}
-    folder = FeatureFolder(output_dir, description, extractor.feature_size)
-    num_rows = {video_id: rows for video_id in videos if (rows := folder.num_rows(video_id)) is not None}
-    num_found, failures = len(num_rows), {}
-    jobs = [(video_id, source) for video_id, source in videos.items() if video_id not in num_rows]
-    with (
-        extraction_results(jobs, extractor, folder, min(num_processes, max(1, len(jobs)))) as results,
-        tqdm(results, total=len(videos), initial=num_found, unit="video", disable=not show_progress) as progress,
-    ):
-        for video_id, result in progress:
-            (failures if isinstance(result, str) else num_rows)[video_id] = result
-            progress.set_postfix_str(f"{len(failures)} unreadable" if failures else "")
-    report = ExtractionReport(
-        {video_id: num_rows[video_id] for video_id in videos if video_id in num_rows}, num_found, failures
-    )
-    if max_failed is not None:
-        report.refuse_failures(max_failed)
-    return report
 
 
 def _clip(frames: list[np.ndarray], stream: str, settings: StreamSettings) -> torch.Tensor:

@@ -34,15 +34,6 @@ def iterate_snippets(frames: Iterable[np.ndarray], length: int, stride: int) -> 
     return _cut(iter(frames), length, stride)
 
 
-def count_snippets(num_frames: int, length: int, stride: int) -> int:
-    """Number of snippets that `iterate_snippets` makes of `num_frames` frames."""
-    if num_frames == 0:
-        return 0
-    num_full = max(0, (num_frames - length) // stride + 1)
-    rest = num_frames - num_full * stride
-    return max(1, num_full + (2 * rest >= length))
-
-
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Group items into lists of `size`; the last may be shorter."""
     iterator = iter(items)

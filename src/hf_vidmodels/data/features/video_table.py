@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .feature_files import describe_rate_mismatch, feature_shape, load_features
+from ...processing.feature_reading import describe_rate_mismatch, feature_shape, read_features
 
 if TYPE_CHECKING:
     import datasets
@@ -22,7 +22,7 @@ class VideoTable:
 
     Attributes:
         video_ids: names.
-        feature_files: per video what `load_features` reads.
+        feature_files: per video what `read_features` reads.
         labels: per video its sorted class ids.
         segments: per video (M, 2) seconds and (M,) class ids of the annotations, for evaluation alone.
         durations: per video seconds.
@@ -70,8 +70,8 @@ class VideoTable:
         return any(len(rows["labels"]) for rows in self.segments.values())
 
     def load(self, index: int, expected_width: int | None = None) -> np.ndarray:
-        """Return (L, C) features of one video, see `load_features` for the errors."""
-        return load_features(self.feature_files[index], expected_width)
+        """Return (L, C) features of one video, see `read_features` for the errors."""
+        return read_features(self.feature_files[index], expected_width)
 
     def feature_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation (C,) of the features over all rows of all videos, reading each once.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...atomic_io import read_json_object
+from ...processing.feature_reading import FEATURE_SUFFIXES, feature_file, feature_shape
 from ...processing.media_suffixes import VIDEO_SUFFIXES
 from ..class_lists import class_lookup
 from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
-from ..features.feature_files import FEATURE_SUFFIXES, feature_file, feature_shape
 from ..features.feature_folders import SETTINGS_FILE
 from .temporal_annotations import VideoAnnotation
 

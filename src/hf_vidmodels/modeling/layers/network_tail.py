@@ -4,6 +4,9 @@ A network is recorded once on real inputs: which modules finish before the layer
 the rest, these modules are replaced by their results and the layer by the changed map; the network's own code joins
 the pieces, so that nothing has to be known about it. Where later parts do not look at earlier results (a chain), these
 stay empty and cost nothing; skip connections over the layer get the recorded results.
+
+Whether the rest is average pooling and one linear layer is found by what it does and not by what it is called
+(`find_pooled_linear_head`).
 """
 
 from collections import defaultdict
@@ -17,6 +20,8 @@ from torch import nn
 
 # How closely a tail must repeat the recorded output to be trusted, relative to the largest output.
 SAME_OUTPUT = 1e-4
+# The same for a linear head, on a filtered map.
+SAME_HEAD_OUTPUT = 1e-3
 
 
 @dataclass
@@ -268,3 +273,50 @@ def feature_map_layers(network: nn.Module, pixel_values: torch.Tensor) -> dict[s
         for handle in handles:
             handle.remove()
     return shapes
+
+
+@dataclass(frozen=True)
+class PooledLinearHead:
+    """Output = weight @ mean over cells of the map + bias.
+
+    Attributes:
+        weight: (K, C).
+        bias: (K,).
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __call__(self, feature_maps: torch.Tensor) -> torch.Tensor:
+        """Give (B, K) outputs of (B, C, h, w) maps."""
+        return nn.functional.linear(feature_maps.mean((-2, -1)), self.weight, self.bias)
+
+
+def find_pooled_linear_head(tail: NetworkTail, feature_maps: torch.Tensor) -> PooledLinearHead | None:
+    """Give the head when everything after the layer is average pooling and one linear layer, else None.
+
+    A candidate has to repeat the network on the maps under a random filter with positive and negative cells, which no
+    other pooling, norm or activation survives.
+
+    Args:
+        tail: the recorded network, with `select` called for the whole batch in order.
+        feature_maps: (B, C, h, w), what the layer gives, in the same form.
+    """
+    if tail.layer_output.shape != feature_maps.shape:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randn(feature_maps.shape[-2:], generator=generator).to(feature_maps)
+    filtered = feature_maps * cells
+    tail.select(torch.arange(len(feature_maps), device=feature_maps.device))
+    with torch.no_grad():
+        expected = tail.run(filtered)
+        for layer in tail.linear_layers:
+            weight = layer.weight.flatten(1)
+            if weight.shape != (expected.shape[-1], feature_maps.shape[1]):
+                continue
+            bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
+            head = PooledLinearHead(weight.detach(), bias.detach())
+            tolerance = SAME_HEAD_OUTPUT * float(expected.abs().max())
+            if torch.allclose(head(filtered), expected, rtol=0.0, atol=tolerance):
+                return head
+    return None

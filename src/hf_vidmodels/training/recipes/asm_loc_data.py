@@ -13,10 +13,10 @@ from ...data.embedded.embedded_cache import default_cache_dir
 from ...data.features.corpus_features import add_features
 from ...data.features.feature_checks import find_feature_problems
 from ...data.features.feature_extraction import SnippetFeatureExtractor
-from ...data.features.feature_files import feature_file
 from ...data.features.feature_folders import SETTINGS_FILE
 from ...data.features.stream_settings import StreamSettings
 from ...data.features.video_table import VideoTable
+from ...processing.feature_reading import feature_file
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 
 if TYPE_CHECKING:

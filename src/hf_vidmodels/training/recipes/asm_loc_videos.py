@@ -8,8 +8,7 @@ from torch.utils.data import Dataset
 
 from ...configuration.configuration_asm_loc import AsmLocConfig
 from ...data.features.video_table import VideoTable
-from ...modeling.ops.guided_snippets import guide_snippets
-from ...modeling.ops.proposal_guidance import pseudo_labels
+from ...modeling.ops.proposal_guidance import guide_snippets, pseudo_labels
 from ...modeling.ops.snippet_sampling import sample_random
 from ..seeding import sample_generator
 

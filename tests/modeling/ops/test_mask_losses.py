@@ -1,8 +1,7 @@
 import torch
 
-from hf_vidmodels.modeling.ops.box_bag_loss import box_bag_loss
 from hf_vidmodels.modeling.ops.box_sizes import size_buckets
-from hf_vidmodels.modeling.ops.dice_distance import dice_distance
+from hf_vidmodels.modeling.ops.mask_losses import box_bag_loss, dice_distance
 
 
 def test_a_mask_that_touches_every_row_and_column_of_its_box_costs_next_to_nothing():

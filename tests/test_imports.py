@@ -1,0 +1,85 @@
+"""Which module may import which: no circles, and rooms in one direction (docs/architecture.md)."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import hf_vidmodels
+from hf_vidmodels.hub.code_export import EXPORTED_ROOMS
+
+ROOT = Path(hf_vidmodels.__file__).parent
+# Rooms from below to above; a module imports from its own room and from those before it.
+ROOMS = (
+    "configuration",
+    "modeling",
+    "processing",
+    "metrics",
+    "visualization",
+    "data",
+    "evaluation",
+    "pipelines",
+    "conversion",
+    "hub",
+    "training",
+    "commands",
+)
+
+
+def all_modules():
+    return {name_of(path): path for path in ROOT.rglob("*.py")}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(name, path, modules):
+    """Names of the package's modules that a module imports, wherever in it: at the top, in functions, for types."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in modules else base for alias in node.names}
+    return found & set(modules)
+
+
+def room_of(name):
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def test_no_module_imports_itself_by_a_detour():
+    modules = all_modules()
+    imports = {name: imports_of(name, path, modules) for name, path in modules.items()}
+    assert sum(map(len, imports.values())) > 400
+    # Raises graphlib.CycleError, which names the circle.
+    TopologicalSorter(imports).prepare()
+
+
+def test_rooms_import_only_from_rooms_below():
+    modules = all_modules()
+    backwards = [
+        f"{name} imports {target}"
+        for name, path in modules.items()
+        if room_of(name)
+        for target in imports_of(name, path, modules)
+        if room_of(target) and ROOMS.index(room_of(target)) > ROOMS.index(room_of(name))
+    ]
+    assert not backwards, backwards
+
+
+def test_what_is_exported_to_the_hub_imports_nothing_but_what_is_exported():
+    modules = all_modules()
+    outside = [
+        f"{name} imports {target}"
+        for name, path in modules.items()
+        if name.split(".")[1:2] and name.split(".")[1] in EXPORTED_ROOMS
+        for target in imports_of(name, path, modules)
+        if target.split(".")[1] not in EXPORTED_ROOMS
+    ]
+    assert not outside, outside
