@@ -41,7 +41,7 @@ def test_the_repository_gets_the_model_its_code_and_its_card_but_no_training_sta
     files = repository.files()
     assert sorted(files) == repository_files(run_folder)
     wanted = {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "modeling_asm_loc.py"}
-    wanted |= {"run.json", "metrics.json", "figures/loss_curve.png", ".eval_results/embedded-untrimmed.yaml"}
+    wanted |= {"run.json", "metrics.json", "figures/loss_curve.png"}
     assert wanted <= set(files)
     assert not [name for name in files if name.startswith(("checkpoints", "runs"))]
     assert all(content == (run_folder / name).read_bytes() for name, content in files.items())

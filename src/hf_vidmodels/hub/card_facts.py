@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
-OPTIONAL_FIELDS = {"usage_imports", "video_usage"}
+from ..printable_text import printable
+
+OPTIONAL_FIELDS = {"usage_imports", "video_usage", "pipeline_tag"}
 CARDS_FOLDER = Path(__file__).parent / "cards"
 
 
@@ -24,12 +26,16 @@ class CorpusFacts:
         name: how it is written.
         license: the Hub's identifier for the licence of weights trained on it.
         terms: a paragraph about the licence of the data and of such weights.
+        license_name: for the licence `other`, what it is called.
+        license_link: for the licence `other`, where it is.
     """
 
     id: str
     name: str
     license: str
     terms: str
+    license_name: str | None = None
+    license_link: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,7 @@ class CardFacts:
     Args:
         name: of the method, as its authors write it.
         summary: what it does, one sentence.
-        pipeline_tag: the Hub's task that is nearest to it.
-        tags: further words to find it by.
+        tags: words to find it by.
         paper: `title`, `authors`, `venue` and `url`.
         citation: BibTeX.
         usage: Python that uses `model` and `processor`, runnable after `usage_imports`.
@@ -48,11 +53,12 @@ class CardFacts:
         sections: Markdown by heading.
         usage_imports: what `usage` imports, if anything.
         video_usage: Python that uses `model_id` and `pipeline` on a video file; for methods that work on features.
+        pipeline_tag: the Hub's task whose pipeline in transformers runs the model: the model's page on the Hub begins
+            with that call.
     """
 
     name: str
     summary: str
-    pipeline_tag: str
     tags: list[str]
     paper: dict[str, str]
     citation: str
@@ -61,6 +67,7 @@ class CardFacts:
     sections: dict[str, str]
     usage_imports: str | None = None
     video_usage: str | None = None
+    pipeline_tag: str | None = None
 
     def corpus(self, name_or_path: str) -> CorpusFacts:
         """Facts about a corpus; of one that is not listed, that its licence is not known here."""
@@ -69,11 +76,12 @@ class CardFacts:
         path = Path(name_or_path).expanduser()
         # The folders above a corpus are nobody's business but its owner's.
         name = path.name if path.is_absolute() or path.exists() else name_or_path
+        name = " ".join(printable(name).split())
         terms = (
             f"The licence of {name} is not recorded here. Weights inherit the terms of the data that they were "
             "trained on, so check those of the corpus before any use."
         )
-        return CorpusFacts(id=name, name=name, license="other", terms=terms)
+        return CorpusFacts(id=name, name=name, license="unknown", terms=terms)
 
 
 def load_card_facts(method: str) -> CardFacts:

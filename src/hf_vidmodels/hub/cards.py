@@ -1,27 +1,33 @@
-"""Model cards made from what a run measured: `README.md`, and `.eval_results/` for the Hub's leaderboards.
+"""Model cards made from what a run measured: the `README.md` of a run.
 
 Every number in a card comes from a file of the run's folder, see `run_record.RunRecord`. What cannot be measured
 (paper, licence, intended use, limits) comes from `card_facts.CardFacts`.
 """
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..atomic_io import atomic_write
 from ..auto import METHODS
+from ..printable_text import printable
 from .card_facts import CardFacts, CorpusFacts, load_card_facts
 from .run_record import RunRecord, read_run_record
 
 TEMPLATES_FOLDER = Path(__file__).parent / "templates"
 MODEL_ID_COMMENT = "  # this repository, or a folder with its files"
 MODEL_ID_LINE = re.compile(rf'^model_id = ".*"(?={re.escape(MODEL_ID_COMMENT)}$)', flags=re.MULTILINE)
-HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# Settings of a recipe that name what its networks start from.
+START_WEIGHTS = ("model_name_or_path", "encoder_weights")
+# What would begin a link, code, HTML or a table's cell. Spaces and ends of lines become single spaces.
+_MARKDOWN = re.compile(r"[\\`\[\]|]")
 
 Table = dict[str, Any]
 
@@ -46,7 +52,7 @@ def render_card(folder: str | os.PathLike[str]) -> str:
 
 
 def write_card(folder: str | os.PathLike[str]) -> Path:
-    """Write the card of a finished run as `README.md`, and its results as `.eval_results/<corpus>.yaml`.
+    """Write the card of a finished run as `README.md`.
 
     Returns:
         Path of the card.
@@ -55,12 +61,7 @@ def write_card(folder: str | os.PathLike[str]) -> Path:
         FileNotFoundError, ValueError: as `render_card`.
     """
     folder = Path(folder)
-    record = read_run_record(folder)
-    facts = load_card_facts(record.run["method"])
-    card, corpus = _render(folder, record, facts), facts.corpus(record.run["corpus"])
-    entries = eval_result_entries_to_yaml(_eval_result_entries(record, corpus))
-    with atomic_write(folder / ".eval_results" / f"{_file_stem(corpus.id)}.yaml", "w") as file:
-        yaml.safe_dump(entries, file, sort_keys=False, allow_unicode=True)
+    card = render_card(folder)
     with atomic_write(folder / "README.md", "w") as file:
         file.write(card)
     return folder / "README.md"
@@ -68,7 +69,7 @@ def write_card(folder: str | os.PathLike[str]) -> Path:
 
 def set_model_id(card: str, model_id: str) -> str:
     """Let the loading examples of a rendered card name `model_id`; other text stays as it is."""
-    return MODEL_ID_LINE.sub(lambda _: f'model_id = "{model_id}"', card)
+    return MODEL_ID_LINE.sub(lambda _: f"model_id = {json.dumps(model_id)}", card)
 
 
 def format_value(value: Any) -> str:
@@ -104,14 +105,39 @@ def _render(folder: Path, record: RunRecord, facts: CardFacts) -> str:
             pictures=record.pictures,
             loss_curve=record.loss_curve,
             processor_auto_class=_processor_auto_class(record.run["method"]),
-            model_id_line=f'model_id = "{folder.resolve().name}"{MODEL_ID_COMMENT}',
+            model_id_line=f"model_id = {json.dumps(folder.resolve().name)}{MODEL_ID_COMMENT}",
             takes_video=bool(facts.video_usage and record.config.get("feature_extractor")),
         )
     )
 
 
+def plain_text(value: Any) -> str:
+    """Write text so that Markdown shows it as it is, on one line."""
+    text = _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(" ".join(str(value).split())))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def code_span(value: Any) -> str:
+    """Write text as code within a line."""
+    text = printable(" ".join(str(value).split()))
+    marks = _marks_around(text, 1)
+    gap = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{marks}{gap}{text}{gap}{marks}"
+
+
+def code_block(text: str, language: str) -> str:
+    """Write text as a block of code that nothing in it can end."""
+    marks = _marks_around(text, 3)
+    return f"{marks}{language}\n{printable(text)}\n{marks}"
+
+
+def _marks_around(text: str, least: int) -> str:
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    return "`" * max(least, longest + 1)
+
+
 def _cell(value: Any) -> str:
-    return " ".join(format_value(value).replace("|", "\\|").split())
+    return plain_text(format_value(value))
 
 
 def _environment() -> Environment:
@@ -124,7 +150,14 @@ def _environment() -> Environment:
         # The result is Markdown, not HTML.
         autoescape=False,
     )
-    environment.filters |= {"value": format_value, "markdown_table": format_markdown_table}
+    environment.filters |= {
+        "value": format_value,
+        "markdown_table": format_markdown_table,
+        "plain": plain_text,
+        "code": code_span,
+        "block": code_block,
+        "address": quote,
+    }
     return environment
 
 
@@ -147,30 +180,20 @@ def _metadata(record: RunRecord, facts: CardFacts, corpus: CorpusFacts) -> Model
         library_name="transformers",
         pipeline_tag=facts.pipeline_tag,
         license=corpus.license,
+        license_name=corpus.license_name,
+        license_link=corpus.license_link,
         tags=["hf_vidmodels", "custom_code", method, *facts.tags],
-        datasets=_dataset_ids(record.run["corpus"]),
+        datasets=_hub_ids(record.run["corpus"]),
+        base_model=(base := _hub_ids(*(record.settings.get(name) for name in START_WEIGHTS))),
+        base_model_relation="finetune" if base else None,
         eval_results=results,
     )
 
 
-def _dataset_ids(corpus: str) -> list[str] | None:
-    """Give the Hub's name of a corpus, as far as there can be one: not of generated ones and not of folders."""
-    if corpus.startswith("embedded/") or Path(corpus).exists() or not HUB_ID.fullmatch(corpus):
-        return None
-    return [corpus]
-
-
-def _eval_result_entries(record: RunRecord, corpus: CorpusFacts) -> list[EvalResultEntry]:
-    measured = record.metrics
-    notes = f"split {measured['split']}, {measured['num_examples']} examples, fraction"
-    return [
-        EvalResultEntry(dataset_id=corpus.id, task_id=name, value=value, notes=notes)
-        for name, value in measured["metrics"].items()
-    ]
-
-
-def _file_stem(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+def _hub_ids(*names: Any) -> list[str] | None:
+    """Give the names that are repositories of the Hub: not what is generated, and no folders of this machine."""
+    found = [name for name in names if isinstance(name, str) and HUB_ID.fullmatch(name)]
+    return [name for name in found if not name.startswith("embedded/") and not Path(name).exists()] or None
 
 
 def _averaged_tious(record: RunRecord) -> list[str]:

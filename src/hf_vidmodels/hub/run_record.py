@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..atomic_io import read_json_object
+from ..text_files import read_text
 
 LOSS_CURVE = "figures/loss_curve.png"
 
@@ -22,6 +25,7 @@ class RunRecord:
         config: `config.json`.
         log: lines of `training_log.jsonl`, empty without that file.
         recipe: text of `recipe.yaml`, `None` without that file.
+        settings: what it says.
         pictures: paths of `figures/*.png` relative to the folder, sorted, without the loss curve.
         loss_curve: path of the loss curve, `None` when there is none.
     """
@@ -31,6 +35,7 @@ class RunRecord:
     config: dict[str, Any]
     log: list[dict[str, Any]]
     recipe: str | None
+    settings: dict[str, Any]
     pictures: list[str]
     loss_curve: str | None
 
@@ -50,24 +55,39 @@ def read_run_record(folder: str | os.PathLike[str]) -> RunRecord:
     metrics = read_json_object(folder / "metrics.json", "the results of the finished run that a card is made of")
     _check_metrics(metrics, folder / "metrics.json")
     recipe_path, log_path = folder / "recipe.yaml", folder / "training_log.jsonl"
+    recipe = read_text(recipe_path).rstrip() if recipe_path.is_file() else None
     pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / "figures").glob("*.png"))
     return RunRecord(
         run=run,
         metrics=metrics,
         config=read_json_object(folder / "config.json", "the configuration of the model that a card is made of"),
         log=_read_json_lines(log_path) if log_path.is_file() else [],
-        recipe=recipe_path.read_text(encoding="utf-8").rstrip() if recipe_path.is_file() else None,
+        recipe=recipe,
+        settings={} if recipe is None else _read_settings(recipe, recipe_path),
         pictures=[picture for picture in pictures if picture != LOSS_CURVE],
         loss_curve=LOSS_CURVE if LOSS_CURVE in pictures else None,
     )
 
 
 def _read_json_lines(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
+        content = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds a line that is not JSON ({error}); remove it") from error
+    if not all(isinstance(line, dict) for line in content):
+        raise ValueError(f"{path} holds a line that is no JSON object; remove it")
+    return content
+
+
+def _read_settings(text: str, path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} must hold settings by name, got {type(settings).__name__}")
+    return settings
 
 
 def _check_metrics(content: dict[str, Any], path: Path) -> None:
