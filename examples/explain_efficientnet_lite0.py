@@ -12,7 +12,6 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from hf_vidmodels.pipelines.attention_localization import AttentionLocalizationPipeline
 from PIL import Image
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 from transformers.utils import logging
@@ -20,6 +19,7 @@ from transformers.utils import logging
 from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
 from hf_vidmodels.command_line import run
 from hf_vidmodels.configuration.configuration_l2_caf import OBJECTIVES
+from hf_vidmodels.pipelines.object_localization_pipeline import ObjectLocalizationPipeline
 from hf_vidmodels.visualization.contact_sheet import draw_contact_sheet
 from hf_vidmodels.visualization.figures import save_figure
 
@@ -51,7 +51,7 @@ def main() -> None:
     if arguments.save_to:
         model.save_pretrained(arguments.save_to)
         processor.save_pretrained(arguments.save_to)
-    explain = AttentionLocalizationPipeline(model, image_processor=processor)
+    explain = ObjectLocalizationPipeline(model, image_processor=processor)
     rows = []
     for name, picture in pictures(arguments.images).items():
         found = explain(picture, objective=arguments.objective, threshold=arguments.threshold)

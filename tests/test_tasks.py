@@ -179,6 +179,8 @@ def test_options_of_a_new_task_are_refused_for_others(checkpoints, pictures, tmp
 def test_a_task_that_a_command_does_not_do_is_said_so(tmp_path):
     from method_examples import l2_caf_config
 
-    hf_vidmodels.L2CafForObjectLocalization(l2_caf_config()).save_pretrained(tmp_path)
-    done = run_here("evaluate.py", "--model", tmp_path, "--dataset_name", "embedded/objects", "--output_dir", tmp_path)
-    assert done.status == 2 and "is for object-localization, but this script runs: image-class" in done.stderr
+    model = tmp_path / "model"
+    hf_vidmodels.L2CafForObjectLocalization(l2_caf_config()).save_pretrained(model)
+    words = ("--model", model, "--dataset_name", "embedded/objects", "--output_dir", tmp_path / "out")
+    done = run_here("evaluate.py", *words)
+    assert done.status == 2 and "is for object-localization, but this command runs: image-class" in done.stderr

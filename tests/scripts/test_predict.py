@@ -70,11 +70,6 @@ def test_two_processes_share_the_inputs_and_one_writes_what_all_found(checkpoint
     assert both == one
 
 
-def test_a_device_is_not_shared_by_hand(checkpoint, inputs, predict):
-    status, _, err = predict("--model", checkpoint, "--input", inputs, "--device", "cuda:99")
-    assert status == 2 and "error: --device cuda:99 cannot be used here" in err
-
-
 def test_threshold_and_top_k_hold_for_files_and_table(checkpoint, inputs, tmp_path, predict):
     predict("--model", checkpoint, "--input", inputs / "match.npy", "--top_k", 1)
     results = json.loads((tmp_path / "out" / "predictions.json").read_text())["results"]
@@ -148,5 +143,5 @@ def test_no_results_at_all_cannot_be_asked_for(checkpoint, inputs, tmp_path, pre
 def test_the_help_teaches(predict):
     status, out, _ = predict("--help")
     assert status == 0
-    for word in ("--threshold", "--top_k", "predictions.json", "python scripts/predict.py"):
+    for word in ("--threshold", "--top_k", "predictions.json", "hf-vidmodels predict"):
         assert word in out

@@ -25,7 +25,7 @@ its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO fi
     hf-vidmodels predict --model runs/mal --input pictures --boxes boxes.json --output_dir masks
 
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end. Several processes that
-`accelerate launch` starts share the files, each on its own device.
+`accelerate launch` or `--num_processes` starts share the files, each on its own device.
 """
 
 import argparse

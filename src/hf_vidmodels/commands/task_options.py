@@ -39,7 +39,7 @@ def task_of_checkpoint(model: str, work: str) -> Task:
         raise ValueError(f"{model} is no checkpoint of this package: {error}") from error
     if getattr(task, work) is None:
         able = ", ".join(name for name, row in TASKS.items() if getattr(row, work) is not None)
-        raise ValueError(f"{model} is for {task.name}, but this script runs: {able}")
+        raise ValueError(f"{model} is for {task.name}, but this command runs: {able}")
     return task
 
 

@@ -10,6 +10,7 @@ import torch
 from transformers import VideoClassificationPipeline
 from transformers.utils import ModelOutput
 
+from ..modeling.modeling_base import refuse_random_weights
 from .addresses import fetch_video
 
 
@@ -20,10 +21,15 @@ class BatchedVideoClassificationPipeline(VideoClassificationPipeline):
         >>> classify = pipeline("video-classification", model="org/stts-mvit-b", batch_size=4)
         >>> classify(["a.mp4", "https://example.org/b.webm"], top_k=1)
         [[{'score': 0.91, 'label': 'jump'}], [{'score': 0.55, 'label': 'wave'}]]
+
+    Raises:
+        ValueError: when the checkpoint lacks weights of a model of this package.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        model = self.model
+        refuse_random_weights(getattr(model, "random_weights", ()), model.name_or_path or type(model).__name__)
         if self.feature_extractor is None and self.image_processor is None:
             # All that the collator asks of it is whether there is one.
             self.feature_extractor = self.video_processor
