@@ -17,7 +17,7 @@ import hf_vidmodels
 from hf_vidmodels import auto, configuration, modeling, processing, tasks
 from hf_vidmodels.auto import AUTO_CLASSES, METHODS, Method, register_method, task_of
 from hf_vidmodels.conversion.convert_checkpoint import converted_methods
-from hf_vidmodels.data import contracts
+from hf_vidmodels.data.contracts import task_contract
 from hf_vidmodels.tasks import TASKS, resolve
 from hf_vidmodels.training.recipe_lookup import recipe_class, trained_methods
 from script_runs import run_here
@@ -40,21 +40,16 @@ def test_the_table_of_tasks_imports_nothing_heavy():
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_everything_that_a_row_names_is_there(task):
-    assert task.name in contracts.TASKS
     named = [getattr(task, place) for place in PLACES if getattr(task, place) is not None]
     assert all(callable(resolve(place)) for place in named)
     assert (task.find_inputs is None) == (task.predict is None)
-    assert task.instances is None or contracts.TASKS[task.name].column(task.instances) is not None
+    assert task.instances is None or task_contract(task.name).column(task.instances) is not None
     assert AUTO_CLASSES[task.name].__name__ == task.auto_class
-
-
-def test_every_contract_has_its_task():
-    assert set(contracts.TASKS) == set(TASKS)
 
 
 def test_every_place_in_a_row_is_looked_at_by_these_tests():
     texts = {field.name for field in fields(tasks.Task) if field.type in ("str", "str | None", str, str | None)}
-    assert texts - {"name", "answer", "auto_class", "instances", "pipeline_kind"} == set(PLACES)
+    assert texts - {"name", "answer", "auto_class", "contract", "instances", "pipeline_kind"} == set(PLACES)
 
 
 def test_a_methods_files_and_its_row_agree():
@@ -95,7 +90,6 @@ def two_heads():
 
     row = picture_counting.ROW
     patch.setitem(TASKS, row.name, row)
-    patch.setitem(contracts.TASKS, row.name, picture_counting.CONTRACT)
     patch.setitem(AUTO_CLASSES, row.name, auto.auto_class_of(row))
     method = Method(
         stem="two_heads",

@@ -33,9 +33,10 @@ class Task:
     """One row.
 
     Args:
-        name: as in pipelines and on the Hub; its columns stand under this name in `data/contracts.py`.
+        name: as in pipelines and on the Hub.
         answer: what a model answers with, for the documentation of its Auto class.
         auto_class: name of transformers' Auto class, or of our own, which is made where transformers has none.
+        contract: its columns, a `TaskContract`.
         check_contents: `(SplitReport) -> None`, what must hold for the contents of a split.
         draw_examples: `(examples, features, title) -> Figure`, shows annotations.
         instances: column whose entries are counted in a corpus's table.
@@ -51,6 +52,7 @@ class Task:
     name: str
     answer: str
     auto_class: str
+    contract: str
     check_contents: str
     draw_examples: str
     instances: str | None = None
@@ -74,6 +76,7 @@ TASKS = {
             name="image-classification",
             answer="the class of a picture",
             auto_class="AutoModelForImageClassification",
+            contract=".data.contracts:IMAGE_CLASSIFICATION",
             check_contents=".data.content_checks:check_image_classification",
             draw_examples=".data.annotation_sheet:draw_classified_images",
             evaluate=".evaluation.image_classification_evaluation:evaluate_on_corpus",
@@ -85,6 +88,7 @@ TASKS = {
             name="video-classification",
             answer="the class of a video",
             auto_class="AutoModelForVideoClassification",
+            contract=".data.contracts:VIDEO_CLASSIFICATION",
             check_contents=".data.content_checks:check_video_classification",
             draw_examples=".data.annotation_sheet:draw_classified_videos",
             pipeline=".pipelines.video_classification_pipeline:BatchedVideoClassificationPipeline",
@@ -110,6 +114,7 @@ TASKS = {
             name="mask-labeling",
             answer="a mask for each given box of a picture",
             auto_class="AutoModelForMaskLabeling",
+            contract=".data.contracts:MASK_LABELING",
             check_contents=".data.content_checks:check_mask_labeling",
             draw_examples=".data.annotation_sheet:draw_labelled_objects",
             instances="objects",
@@ -129,6 +134,7 @@ TASKS = {
             name="temporal-action-localization",
             answer="scored action segments of an untrimmed video",
             auto_class="AutoModelForTemporalActionLocalization",
+            contract=".data.contracts:TEMPORAL_ACTION_LOCALIZATION",
             check_contents=".data.content_checks:check_temporal_localization",
             draw_examples=".data.annotation_sheet:draw_segments",
             instances="segments",
@@ -149,6 +155,7 @@ TASKS = {
             name="action-detection",
             answer="boxes of people in a video and what each of them does",
             auto_class="AutoModelForActionDetection",
+            contract=".data.contracts:ACTION_DETECTION",
             check_contents=".data.content_checks:check_action_detection",
             draw_examples=".data.annotation_sheet:draw_actions",
             instances="boxes",
@@ -157,6 +164,7 @@ TASKS = {
             name="object-localization",
             answer="a box for a picture's object",
             auto_class="AutoModelForObjectLocalization",
+            contract=".data.contracts:OBJECT_LOCALIZATION",
             check_contents=".data.content_checks:check_object_localization",
             draw_examples=".data.annotation_sheet:draw_located_objects",
             pipeline=".pipelines.object_localization_pipeline:ObjectLocalizationPipeline",

@@ -20,6 +20,7 @@ ROW = Task(
     name="picture-counting",
     answer="how many things are in a picture",
     auto_class="AutoModelForPictureCounting",
+    contract=f"{HERE}:CONTRACT",
     check_contents=f"{HERE}:check_counts",
     draw_examples=f"{HERE}:draw_counts",
     evaluate=f"{HERE}:evaluate_on_corpus",

@@ -21,8 +21,8 @@ For image classification, of this package or of transformers: accuracies, and a 
 For mask labelling: the mean IoU and COCO's AP of masks made from the true boxes:
     hf-vidmodels evaluate --model runs/mal --dataset_name embedded/boxes --output_dir evaluation
 
-Several processes that `accelerate launch` or `--num_processes` starts share the examples, each on its own device; the results are those of
-one process.
+Several processes that `accelerate launch` or `--num_processes` starts share the examples, each on its own device; the
+results are those of one process.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """The columns that a corpus of each task has, and the check that a data set keeps to them.
 
-One table, `TASKS`, says for every task which columns there are, of which `datasets` type, and what stands in them.
-Loaders build their data sets from it (`features_for`), `validate_corpus` checks any data set against it, and
-`describe_task` prints it.
+A `TaskContract` for every task, named by its row in `tasks.TASKS`, says which columns there are, of which `datasets`
+type, and what stands in them. Loaders build their data sets from it (`features_for`), `validate_corpus` checks any
+data set against it, and `describe_task` prints it.
 """
 
 import difflib
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..tasks import TASKS, resolve
 from .content_checks import Problem, find_content_problems
 
 if TYPE_CHECKING:
@@ -51,89 +52,84 @@ class TaskContract:
         return next((column for column in self.columns if column.name == name), None)
 
 
-TASKS: dict[str, TaskContract] = {
-    "image-classification": TaskContract(
-        (
-            Column("image", "image", "the picture"),
-            Column("label", "class", "its class; null = unlabelled"),
-        )
-    ),
-    "video-classification": TaskContract(
-        (
-            Column("video", "video", "the video file"),
-            Column(
-                "label",
-                "class or classes",
-                "its class, or its classes; null = unlabelled, which split train may not be",
-            ),
-        )
-    ),
-    "mask-labeling": TaskContract(
-        (
-            Column("image", "image", "the picture"),
-            Column("image_id", "identifier", "its name or number, once in the corpus"),
-            Column(
-                "objects",
-                "objects",
-                "its objects; bbox is xywh in pixels, area in square pixels; also read: segmentation {size, counts}, "
-                "its mask as compressed RLE, or null",
-            ),
-            Column("file_name", "string", "path of the picture in its published folder", False),
-            Column("height", "count", "height of the picture in pixels; null = unknown", False),
-            Column("width", "count", "width of the picture in pixels; null = unknown", False),
-            Column("video_id", "identifier", "video that the picture is a frame of", False),
-            Column("frame_index", "count", "which of the annotated frames of its video, from 0", False),
-        )
-    ),
-    "temporal-action-localization": TaskContract(
-        (
-            Column("video_id", "string", "name of the video, once in the corpus"),
-            Column(
-                "features", "features", "snippet features (L, C): a file, a pair of files (rgb, flow), or rows", False
-            ),
-            Column("video", "video file", "the video file", False),
-            Column("duration", "number", "length of the video in seconds"),
-            Column(
-                "fps", "number", "frames per second of the features, or of the video; null = as the model's", False
-            ),
-            Column("frames_per_snippet", "count", "frames from one feature to the next; null = as the model's", False),
-            Column("labels", "classes", "classes that occur in the video"),
-            Column("segments", "segments", "the actions, in seconds; for evaluation only", False),
-            Column("subset", "string", "subset of the published corpus that the video belongs to", False),
+# What the rows of `tasks.TASKS` name.
+IMAGE_CLASSIFICATION = TaskContract(
+    (
+        Column("image", "image", "the picture"),
+        Column("label", "class", "its class; null = unlabelled"),
+    )
+)
+VIDEO_CLASSIFICATION = TaskContract(
+    (
+        Column("video", "video", "the video file"),
+        Column(
+            "label",
+            "class or classes",
+            "its class, or its classes; null = unlabelled, which split train may not be",
         ),
-        one_of=("features", "video"),
+    )
+)
+MASK_LABELING = TaskContract(
+    (
+        Column("image", "image", "the picture"),
+        Column("image_id", "identifier", "its name or number, once in the corpus"),
+        Column(
+            "objects",
+            "objects",
+            "its objects; bbox is xywh in pixels, area in square pixels; also read: segmentation {size, counts}, "
+            "its mask as compressed RLE, or null",
+        ),
+        Column("file_name", "string", "path of the picture in its published folder", False),
+        Column("height", "count", "height of the picture in pixels; null = unknown", False),
+        Column("width", "count", "width of the picture in pixels; null = unknown", False),
+        Column("video_id", "identifier", "video that the picture is a frame of", False),
+        Column("frame_index", "count", "which of the annotated frames of its video, from 0", False),
+    )
+)
+TEMPORAL_ACTION_LOCALIZATION = TaskContract(
+    (
+        Column("video_id", "string", "name of the video, once in the corpus"),
+        Column("features", "features", "snippet features (L, C): a file, a pair of files (rgb, flow), or rows", False),
+        Column("video", "video file", "the video file", False),
+        Column("duration", "number", "length of the video in seconds"),
+        Column("fps", "number", "frames per second of the features, or of the video; null = as the model's", False),
+        Column("frames_per_snippet", "count", "frames from one feature to the next; null = as the model's", False),
+        Column("labels", "classes", "classes that occur in the video"),
+        Column("segments", "segments", "the actions, in seconds; for evaluation only", False),
+        Column("subset", "string", "subset of the published corpus that the video belongs to", False),
     ),
-    "action-detection": TaskContract(
-        (
-            Column("video_id", "string", "name of the video; one row for each of its timestamps"),
-            Column(
-                "video",
-                "video file",
-                "the film, a folder of numbered frames, or a folder that holds such a folder for each second",
-            ),
-            Column("timestamp", "number", "seconds from the start of the video"),
-            Column("boxes", "boxes", "people at this time: xyxy, relative to width and height, in [0, 1]"),
-            Column("labels", "classes per box", "classes of what each of them does"),
-            Column("keyframe", "count", "index of the frame at this time", False),
-            Column("actor_ids", "counts", "who each of them is, in all rows of the video; null = unknown", False),
-            Column("starts", "numbers", "when the tube of each of them begins, in seconds; null = unknown", False),
-            Column("ends", "numbers", "when the tube of each of them ends, in seconds; null = unknown", False),
-            Column("proposals", "boxes", "boxes that a detector gives for this time, as boxes", False),
-            Column("proposal_scores", "numbers", "the detector's score of each proposal, in [0, 1]", False),
-            Column("excluded", "truth", "true = annotated in part, for neither training nor evaluation", False),
-            Column("fps", "number", "frames per second of a folder of frames; null = as the video says", False),
-        )
-    ),
-    "object-localization": TaskContract(
-        (
-            Column("image", "image", "the picture"),
-            Column("label", "class", "class of its object"),
-            Column("bbox", "box", "box of its object: xyxy in pixels"),
-            Column("image_id", "identifier", "its name or number, once in the corpus", False),
-            Column("boxes", "boxes", "all boxes of the picture, xyxy in pixels; bbox is the first", False),
-        )
-    ),
-}
+    one_of=("features", "video"),
+)
+ACTION_DETECTION = TaskContract(
+    (
+        Column("video_id", "string", "name of the video; one row for each of its timestamps"),
+        Column(
+            "video",
+            "video file",
+            "the film, a folder of numbered frames, or a folder that holds such a folder for each second",
+        ),
+        Column("timestamp", "number", "seconds from the start of the video"),
+        Column("boxes", "boxes", "people at this time: xyxy, relative to width and height, in [0, 1]"),
+        Column("labels", "classes per box", "classes of what each of them does"),
+        Column("keyframe", "count", "index of the frame at this time", False),
+        Column("actor_ids", "counts", "who each of them is, in all rows of the video; null = unknown", False),
+        Column("starts", "numbers", "when the tube of each of them begins, in seconds; null = unknown", False),
+        Column("ends", "numbers", "when the tube of each of them ends, in seconds; null = unknown", False),
+        Column("proposals", "boxes", "boxes that a detector gives for this time, as boxes", False),
+        Column("proposal_scores", "numbers", "the detector's score of each proposal, in [0, 1]", False),
+        Column("excluded", "truth", "true = annotated in part, for neither training nor evaluation", False),
+        Column("fps", "number", "frames per second of a folder of frames; null = as the video says", False),
+    )
+)
+OBJECT_LOCALIZATION = TaskContract(
+    (
+        Column("image", "image", "the picture"),
+        Column("label", "class", "class of its object"),
+        Column("bbox", "box", "box of its object: xyxy in pixels"),
+        Column("image_id", "identifier", "its name or number, once in the corpus", False),
+        Column("boxes", "boxes", "all boxes of the picture, xyxy in pixels; bbox is the first", False),
+    )
+)
 
 
 # What an object may have beside the fields of its contract, and the kind of it.
@@ -146,7 +142,7 @@ def features_for(
     """Give the `datasets.Features` of the columns `names` of `task`.
 
     Args:
-        task: a key of `TASKS`.
+        task: a key of `tasks.TASKS`.
         names: columns of the task to be built, in this order.
         class_names: all classes, their position is the class id.
         object_fields: keys of `OBJECT_FIELDS` that entries of the column `objects` have beside those of the contract.
@@ -170,7 +166,7 @@ def task_contract(task: str) -> TaskContract:
     """
     if task not in TASKS:
         raise ValueError(f"there is no task {task!r}{nearest_hint(task, TASKS)}; tasks are: {', '.join(TASKS)}")
-    return TASKS[task]
+    return resolve(TASKS[task].contract)
 
 
 def describe_task(task: str) -> str:
@@ -226,9 +222,10 @@ def refuse_other_task(column_names: Iterable[str], task: str, where: str) -> Non
 
 
 def _task_with(names: set[str]) -> str | None:
+    contracts = {task: task_contract(task) for task in TASKS}
     fitting = {
         task: sum(column.required for column in contract.columns)
-        for task, contract in TASKS.items()
+        for task, contract in contracts.items()
         if not _missing_columns(contract, names)
     }
     return max(fitting, key=fitting.__getitem__, default=None)
@@ -239,7 +236,7 @@ def find_column_problems(corpus: "Dataset | DatasetDict", task: str) -> list[Pro
 
     Args:
         corpus: a data set, or data sets by split name.
-        task: a key of `TASKS`.
+        task: a key of `tasks.TASKS`.
 
     Raises:
         ValueError: there is no such task.
@@ -261,7 +258,7 @@ def find_problems(corpus: "Dataset | DatasetDict", task: str, *, allow_out_of_du
 
     Args:
         corpus: a data set, or data sets by split name.
-        task: a key of `TASKS`.
+        task: a key of `tasks.TASKS`.
         allow_out_of_duration: segments beyond the end of their video are a warning instead of an error, as published
             annotations contain some.
 

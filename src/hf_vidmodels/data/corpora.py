@@ -36,7 +36,7 @@ class Corpus:
 
     Attributes:
         splits: data sets by split name.
-        task: a key of `contracts.TASKS`.
+        task: a key of `tasks.TASKS`.
         is_published: whether its annotations are published ones, whose known mistakes are warnings only.
     """
 
@@ -63,7 +63,7 @@ def load_corpus(
         data_dir: folder of a published corpus; of an own table, folder of its media files; of an embedded corpus,
             folder to make it in.
         split: give this split only.
-        task: a key of `contracts.TASKS`; None = the one whose columns these are. A corpus of another task serves
+        task: a key of `tasks.TASKS`; None = the one whose columns these are. A corpus of another task serves
             where its columns do.
         allow_out_of_duration: whether segments beyond the end of their video are a warning instead of an error;
             None = for published corpora only, as THUMOS-14 has 30 of them.

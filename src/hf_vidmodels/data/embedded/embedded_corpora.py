@@ -58,7 +58,7 @@ class EmbeddedCorpus:
     """How one corpus is made.
 
     Attributes:
-        task: its task, a key of `contracts.TASKS`.
+        task: its task, a key of `tasks.TASKS`.
         media: column of the media file, and its suffix.
         columns: the other columns of the task, in order.
         classes: names of its classes.

@@ -79,7 +79,7 @@ def build_example_corpus(
 
     Args:
         splits: rows by split name.
-        task: a key of `contracts.TASKS`, except temporal localisation, which `temporal_corpora.py` builds.
+        task: a key of `tasks.TASKS`, except temporal localisation, which `temporal_corpora.py` builds.
         folder: folder of the corpus, where a user may put `classes.txt`.
         class_names: all classes in the order of their ids; None = those that occur, as `order_classes`.
 

@@ -74,7 +74,7 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
     Args:
         path: folder, or one table file.
         data_dir: folder of the media files; the folder of the table where None.
-        task: a key of `contracts.TASKS`; None = the one whose columns these are.
+        task: a key of `tasks.TASKS`; None = the one whose columns these are.
 
     Returns:
         The data sets by split, and the task.
