@@ -138,15 +138,15 @@ def test_a_checkpoint_opens_as_the_model_that_its_architectures_name(two_heads, 
         assert type(AutoModel.from_pretrained(folder)).__name__ == name
         assert type(counting.from_pretrained(folder)).__name__ == "TwoHeadsForPictureCounting"
     config = {name: two_heads.config_class.from_pretrained(folder) for name, folder in checkpoints.items()}
-    assert task_of(config["TwoHeadsForImageClassification"]).name == "image-classification"
-    assert task_of(config["TwoHeadsForPictureCounting"]).name == "picture-counting"
+    assert task_of(config["TwoHeadsForImageClassification"]) == "image-classification"
+    assert task_of(config["TwoHeadsForPictureCounting"]) == "picture-counting"
 
 
 def test_without_architectures_it_is_the_primary_model(two_heads):
     config = two_heads.config_class()
     assert type(AutoModel.from_config(config)) is two_heads.primary_class
     assert type(AutoModelForImageClassification.from_config(config)) is two_heads.primary_class
-    assert task_of(config).name == "image-classification"
+    assert task_of(config) == "image-classification"
     assert "architectures" not in json.loads(config.to_json_string())
 
 

@@ -216,8 +216,8 @@ def method_of(config: PreTrainedConfig) -> Method:
     raise ValueError(f"model_type {config.model_type!r} is no method of hf_vidmodels; there are: {known}")
 
 
-def task_of(config: PreTrainedConfig) -> Task:
-    """Find the task of a checkpoint, of this package or of transformers, by the `architectures` of its configuration.
+def task_of(config: PreTrainedConfig) -> str:
+    """Give the name of a checkpoint's task, of this package or of transformers, by its `architectures`.
 
     A configuration of this package without `architectures` has the task of its method's primary class.
 
@@ -229,7 +229,7 @@ def task_of(config: PreTrainedConfig) -> Task:
         found = auto_class._model_mapping.get(type(config), ())
         classes = found if isinstance(found, tuple | list) else (found,)
         if any(model_class.__name__ in names for model_class in classes):
-            return TASKS[task]
+            return task
     known = ", ".join(TASKS)
     raise ValueError(f"model_type {config.model_type!r} with {' and '.join(names)} is for none of the tasks {known}")
 

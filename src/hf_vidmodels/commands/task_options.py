@@ -34,7 +34,7 @@ def task_of_checkpoint(model: str, work: str) -> Task:
     """
     config = read_config(model)
     try:
-        task = task_of(config)
+        task = TASKS[task_of(config)]
     except ValueError as error:
         raise ValueError(f"{model} is no checkpoint of this package: {error}") from error
     if getattr(task, work) is None:
