@@ -3,7 +3,7 @@
 Temporal action localisation: videos or feature files (.npy, .npz, .h5) in; predictions.json (ActivityNet results
 form), and for every video a timeline NAME.png and a page NAME.html that plays the video over its timeline. In a
 folder, a feature file with the name of a video is taken as its features: this is how a checkpoint without a feature
-extractor of its own is shown videos.
+extractor of its own is shown videos. With --truth the true segments of a corpus are drawn beside what was found.
     hf-vidmodels predict --model runs/asm_loc --input match.mp4 --output_dir predictions
     hf-vidmodels predict --model org/asm-loc-thumos --input features --output_dir predictions --threshold 0.1
 
