@@ -32,9 +32,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers.utils import logging
-
-from ..command_line import command_parser
+from ..command_line import command_parser, quiet_libraries
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import TASKS, resolve
 from .own_process import join_processes
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_inputs_as_outputs(
         [arguments.output_dir], [arguments.input, arguments.model, *named_inputs(arguments, WORK)]
     )
-    logging.disable_progress_bar()
+    quiet_libraries()
     if arguments.method is None:
         task = task_of_checkpoint(arguments.model, WORK)
     else:
