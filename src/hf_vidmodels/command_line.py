@@ -1,4 +1,4 @@
-"""What all commands share: help that keeps its line breaks, quiet libraries, and an end in one sentence at any rate."""
+"""What all commands share: help that keeps its line breaks, quiet libraries, and an end in one sentence, always."""
 
 import argparse
 import os
@@ -39,8 +39,9 @@ def quiet_libraries() -> None:
     """
     # Read when `datasets` is imported, which this function need not wait for; worker processes inherit it.
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils import logging
 
-    quiet_libraries()
+    logging.disable_progress_bar()
 
 
 def run(main: Callable[[], None]) -> None:
