@@ -8,13 +8,14 @@ READY = $(VENV)/.installed
 .PHONY: help test lint demo claims clean
 
 help:
-	@echo "make demo    train, score, draw, save and reload ASM-Loc on the embedded corpus (about 5 minutes)"
+	@echo "make demo    train, score, draw, save and reload ASM-Loc on the embedded corpus (3 minutes, once installed)"
 	@echo "make test    run all tests with coverage"
 	@echo "make lint    check format and lint"
 	@echo "make claims  repeat all measurements of benchmarks/ (three to four hours)"
 	@echo "make clean   remove the environment and the demo's output"
 
 $(READY): setup.cfg pyproject.toml constraints.txt
+	@echo "== installing into $(VENV): PyTorch and what else is needed, once (minutes, as the network is)"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)

@@ -21,6 +21,8 @@ NOT_SHIPPED = {".pyc"}
 def succeed(*command, **settings):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, **settings)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    # What libraries say of their own says nothing about the work.
+    assert not any(noise in done.stderr for noise in ("Warning", "Writing model shards", "Downloading", "Generating"))
     return done.stdout
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: a help text that keeps its line breaks, and an end in one sentence, whatever happens."""
+"""What all commands share: help that keeps its line breaks, quiet libraries, and an end in one sentence, always."""
 
 import argparse
 import os
@@ -30,6 +30,18 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=f"hf-vidmodels {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from drawing progress bars of their own: for weights, and for files that lie here already.
+
+    Downloads from the Hub keep theirs.
+    """
+    # Read when `datasets` is imported, which this function need not wait for; worker processes inherit it.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def run(main: Callable[[], None]) -> None:

@@ -149,6 +149,7 @@ TASKS = {
             predict_options=(
                 TOP_K,
                 Option("embed_video", "put the video into its page (default: link to it)", {"action": "store_true"}),
+                Option("truth", "corpus whose true segments are drawn beside what is found, by name of the video"),
             ),
         ),
         Task(

@@ -121,11 +121,11 @@ def test_an_unfit_folder_is_one_sentence_and_status_2(tmp_path, hub, run_script)
     assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", [PUSH, RENDER])
-def test_help_shows_commands_to_copy(script, run_script):
+@pytest.mark.parametrize(("script", "command"), [(PUSH, "push"), (RENDER, "card")])
+def test_help_shows_commands_to_copy(script, command, run_script):
     status, output, _ = run_script(script, "--help")
     assert status == 0
-    assert f"python scripts/{script.name}" in output
+    assert f"    hf-vidmodels {command} --" in output or f"    hf-vidmodels {command} runs/" in output
 
 
 def test_cards_of_several_runs_are_rendered_with_their_pictures(finished_run, tmp_path, run_script):

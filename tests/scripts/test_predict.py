@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 
 import numpy as np
@@ -68,6 +69,22 @@ def test_two_processes_share_the_inputs_and_one_writes_what_all_found(checkpoint
             np.testing.assert_allclose(values, theirs[video][name], rtol=1e-5)
     both, one = ({path.name for path in (tmp_path / folder).iterdir()} for folder in ("both", "out"))
     assert both == one
+
+
+def test_the_true_segments_of_a_corpus_are_drawn_beside_what_was_found(checkpoint, inputs, tmp_path, predict):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(inputs, corpus / "features", ignore=shutil.ignore_patterns("*.mp4"))
+    row = "video_id,label,start,end,subset,duration\nmatch,{},0.5,2.25,test,3.84\n"
+    (corpus / "annotations.csv").write_text(row.format("spin"))
+    write_moving_video(inputs / "match.mp4", 96)
+    words = ("--model", checkpoint, "--input", inputs, "--embed_video", "--truth", corpus)
+    status, _, err = predict(*words)
+    assert status == 0, err
+    assert "ground truth" in (tmp_path / "out" / "match.html").read_text()
+    assert "ground truth" not in (tmp_path / "out" / "clip.html").read_text()
+    (corpus / "annotations.csv").write_text(row.format("jump"))
+    status, _, err = predict(*words)
+    assert status == 2 and "has the class 'jump', which the model does not know" in err
 
 
 def test_threshold_and_top_k_hold_for_files_and_table(checkpoint, inputs, tmp_path, predict):

@@ -68,6 +68,14 @@ def write(tmp_path, video, prediction=PREDICTION, **options):
     return text, Page(text)
 
 
+def open_in_browser(page, *flags):
+    """Open a page in Chromium and return what it then consists of."""
+    known = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    known += " --disable-component-update --disable-sync --dump-dom"
+    command = [CHROMIUM, *known.split(), *flags, f"--user-data-dir={page.parent / 'profile'}", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 def test_the_table_lists_segments_by_time_with_scores(tmp_path, video):
     _, page = write(tmp_path, video, reference=REFERENCE)
     rows = np.array(page.cells).reshape(-1, 6)
@@ -129,8 +137,12 @@ def test_formats_that_browsers_do_not_play_get_a_note_in_place_of_the_player(tmp
     assert len(page.all("button", "bar")) == 3
 
 
-def test_the_note_waits_hidden_where_the_browser_may_play_the_video(tmp_path, video):
-    assert "hidden" in write(tmp_path, video)[1].all("p", "note")[0]
+def test_the_notes_wait_hidden_where_the_browser_may_play_the_video(tmp_path, video):
+    notes = write(tmp_path, video)[1].all("p", "note")
+    assert [note["id"] for note in notes] == ["missing", "unplayable"]
+    assert all("hidden" in note for note in notes)
+    embedded = write(tmp_path, video, embed_video=True)[1].all("p", "note")
+    assert [note["id"] for note in embedded] == ["unplayable"]
 
 
 def test_curves_are_drawn_for_attention_and_every_class(tmp_path, video):
@@ -198,11 +210,21 @@ def test_in_a_browser_a_click_goes_to_the_segment_and_the_slider_hides_the_weake
     </script>"""
     page = tmp_path / "driven.html"
     page.write_text(text.replace("</body>", actions + "</body>"), encoding="utf-8")
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --dump-dom"
-    command = [CHROMIUM, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    clock, at, chosen, playing, visible, num_lines = re.search("<title>(.*)</title>", result.stdout)[1].split("|")
+    opened = open_in_browser(page)
+    clock, at, chosen, playing, visible, num_lines = re.search("<title>(.*)</title>", opened)[1].split("|")
     assert clock == "0:06.0" and float(at) == pytest.approx(6 / 70)
     assert chosen == "prediction-2" and playing == "prediction-1 prediction-2"
     assert visible == "prediction-0 truth-0-0" and num_lines == "1"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_in_a_browser_a_missing_video_is_called_missing_and_a_damaged_one_unplayable(tmp_path, video):
+    write(tmp_path, video)
+
+    def shown_notes():
+        opened = Page(open_in_browser(tmp_path / "page.html", "--virtual-time-budget=3000"))
+        return [note["id"] for note in opened.all("p", "note") if "hidden" not in note]
+
+    assert shown_notes() == ["unplayable"]
+    video.unlink()
+    assert shown_notes() == ["missing"]

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..command_line import command_parser
+from ..command_line import command_parser, quiet_libraries
 from ..data.annotation_sheet import draw_annotations
 from ..data.content_checks import Problem
 from ..data.contracts import describe_task, find_column_problems, find_problems
@@ -30,6 +30,7 @@ from ..visualization.figures import save_figure
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, check and report."""
     arguments = parse_arguments(argv)
+    quiet_libraries()
     refuse_inputs_as_outputs([arguments.output_dir], [arguments.dataset_name, arguments.data_dir, arguments.media_dir])
     require("matplotlib", "drawing annotations")
     with warnings.catch_warnings(record=True) as caught:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..atomic_io import atomic_directory, read_json_object
 from ..auto import method_of
-from ..command_line import command_parser
+from ..command_line import command_parser, quiet_libraries
 from ..conversion.convert_checkpoint import convert_official_checkpoint, converted_methods
 
 
@@ -33,6 +33,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert and save model and processor; the folder appears complete or not at all."""
     args = parse_arguments(argv)
+    quiet_libraries()
     if args.output_dir.exists() and (not args.output_dir.is_dir() or any(args.output_dir.iterdir())):
         raise ValueError(f"output_dir {args.output_dir} exists and is not an empty folder; choose another")
     official_config = read_json_object(args.official_config, "the official options")

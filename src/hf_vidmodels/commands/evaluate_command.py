@@ -29,11 +29,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers.utils import logging
-
 from ..atomic_io import write_json
 from ..auto import AUTO_CLASSES
-from ..command_line import command_parser
+from ..command_line import command_parser, quiet_libraries
 from ..optional_packages import require
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import resolve
@@ -52,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = [arguments.model, arguments.dataset_name, arguments.data_dir, *named_inputs(arguments, WORK)]
     refuse_inputs_as_outputs([arguments.output_dir], inputs)
     require("matplotlib", "drawing what an evaluation found")
-    logging.disable_progress_bar()
+    quiet_libraries()
     task = task_of_checkpoint(arguments.model, WORK)
     refuse_options_of_other_tasks(arguments, task, WORK)
     accelerator, device = join_processes(arguments.device)

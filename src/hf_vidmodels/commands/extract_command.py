@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from ..atomic_io import read_json_object
-from ..command_line import command_parser
+from ..command_line import command_parser, quiet_libraries
 from ..data.features.corpus_extraction import ExtractionReport, extract_corpus_features
 from ..data.features.feature_extraction import STREAMS, SnippetFeatureExtractor
 from ..data.features.feature_folders import find_videos, videos_of_corpus
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     refuse_inputs_as_outputs([arguments.output_dir], [arguments.videos, arguments.dataset_name, arguments.checkpoint])
     videos = read_videos(arguments)
-    logging.disable_progress_bar()
+    quiet_libraries()
     extractor = make_extractor(arguments)
     print(f"{len(videos)} videos, {describe(extractor)}")
     started = time.perf_counter()

@@ -22,9 +22,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers.utils import logging
-
-from ..command_line import command_parser
+from ..command_line import command_parser, quiet_libraries
 from ..configuration.configuration_mal import NETWORKS
 from .labelling.label_masks import label_masks
 from .labelling.labelled_file import AREA_CHOICES, DROPPED_CHOICES
@@ -34,7 +32,7 @@ from .labelling.labelling_network import DTYPES
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and label."""
     arguments = parse_arguments(argv)
-    logging.disable_progress_bar()
+    quiet_libraries()
     label_masks(arguments)
 
 

@@ -3,7 +3,7 @@
 Temporal action localisation: videos or feature files (.npy, .npz, .h5) in; predictions.json (ActivityNet results
 form), and for every video a timeline NAME.png and a page NAME.html that plays the video over its timeline. In a
 folder, a feature file with the name of a video is taken as its features: this is how a checkpoint without a feature
-extractor of its own is shown videos.
+extractor of its own is shown videos. With --truth the true segments of a corpus are drawn beside what was found.
     hf-vidmodels predict --model runs/asm_loc --input match.mp4 --output_dir predictions
     hf-vidmodels predict --model org/asm-loc-thumos --input features --output_dir predictions --threshold 0.1
 
@@ -32,9 +32,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers.utils import logging
-
-from ..command_line import command_parser
+from ..command_line import command_parser, quiet_libraries
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import TASKS, resolve
 from .own_process import join_processes
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_inputs_as_outputs(
         [arguments.output_dir], [arguments.input, arguments.model, *named_inputs(arguments, WORK)]
     )
-    logging.disable_progress_bar()
+    quiet_libraries()
     if arguments.method is None:
         task = task_of_checkpoint(arguments.model, WORK)
     else:

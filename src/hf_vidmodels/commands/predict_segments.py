@@ -83,6 +83,7 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     model = open_model(arguments.model)
     locate = TemporalActionLocalizationPipeline(model, device=arguments.device)
     id2label = model.config.id2label
+    truth = {} if arguments.truth is None else true_segments(arguments.truth, id2label)
     if any(source.features is None for source in sources.values()):
         accelerator.print(f"features by {', '.join(locate.snippet_extractor.streams)} networks of the checkpoint")
 
@@ -90,6 +91,7 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
         features = locate.preprocess(source.features or source.video)
         prediction = locate.forward([features], return_curves=True)[0]
         picture = describe_source(source, len(features["features"]), model.config)
+        picture["reference"] = truth.get(video_id)
         best = best_segments(prediction, arguments.top_k, arguments.threshold)
         draw(arguments, video_id, source, best, picture, prediction, id2label)
         return best, table_rows(video_id, picture["duration"], best, id2label)
@@ -102,6 +104,29 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
         print_table(("video", "duration", "action", "score", "start", "end"), found.rows)
         report_failures(found.failures, len(sources), "inputs could not be predicted on")
         print(f"\nwrote predictions.json and the timelines of {len(found.answers)} videos to {arguments.output_dir}")
+
+
+def true_segments(corpus: str, label_names: Mapping[int, str]) -> dict[str, dict[str, np.ndarray]]:
+    """Read the true segments of all videos of a corpus: `segments` (M, 2) in seconds and `labels` (M,), by video id.
+
+    Raises:
+        ValueError: when the corpus has no segments, or classes that the model does not know.
+    """
+    from ..data.corpora import load_corpus
+
+    truth = {}
+    for split, videos in load_corpus(corpus, task="temporal-action-localization").items():
+        if "segments" not in videos.column_names:
+            raise ValueError(f"{corpus} has no true segments in its split {split!r} to draw; leave out --truth")
+        names = videos.features["labels"].feature.names
+        if unknown := [name for name in names if name not in label_names.values()]:
+            raise ValueError(f"{corpus} has the class {unknown[0]!r}, which the model does not know; see its id2label")
+        ids = {name: label for label, name in label_names.items()}
+        for video_id, segments in zip(videos["video_id"], videos["segments"], strict=True):
+            times = [(one["start"], one["end"]) for one in segments or ()]
+            labels = [ids[names[one["label"]]] for one in segments or ()]
+            truth[video_id] = {"segments": np.reshape(times, (-1, 2)), "labels": np.array(labels, dtype=np.int64)}
+    return truth
 
 
 def describe_source(source: Source, num_features: int, config: PreTrainedConfig) -> dict[str, Any]:
@@ -127,6 +152,7 @@ def draw(
     """Write the timeline of one video, and its page when there is a file to play."""
     content = {
         "duration": picture["duration"],
+        "reference": picture["reference"],
         "label_names": label_names,
         **{name: curves[name] for name in ("attention", "class_scores", "curve_times")},
         "title": video_id,

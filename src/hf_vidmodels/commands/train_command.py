@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from ..command_line import quiet_libraries
 from ..optional_packages import require
 from ..training.argument_parser import parse_command_line
 from ..training.loop import run as train
@@ -13,4 +14,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Told now, and not when the figures are drawn at the end of a run.
     require("matplotlib", "drawing the figures of a run")
     recipe_class, args = parse_command_line(sys.argv[1:] if argv is None else argv)
+    quiet_libraries()
     train(recipe_class(args), args)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import jinja2
 import numpy as np
@@ -60,11 +60,11 @@ def write_timeline_page(
     A red cursor follows the player; a click on a segment, in the timeline or in the table, goes to its start; a click
     elsewhere on the timeline goes to that time. All predictions are in the page; it opens with the best
     `NUM_SHOWN_AT_FIRST` and a slider for more or fewer. For a format that browsers do not play (AVI, MKV, GIF ...)
-    the page says so and its timeline works without the player.
+    the page says so and its timeline works without the player; so does a page whose video is missing.
 
     Args:
         path: the page; an existing one is replaced.
-        video_path: the video file; the page links to it relatively, so that both can move together.
+        video_path: the video file; the page links to it relatively, so that both can move together, or holds it.
         prediction: `segments` `(N, 2)` in seconds, `scores` `(N,)`, `labels` `(N,)`; N may be 0.
         duration: length of the video in seconds.
         label_names: class names by id.
@@ -94,13 +94,15 @@ def write_timeline_page(
         class_scores=class_scores,
         curve_times=curve_times,
     )
+    source = _video_source(path, video_path, embed_video)
     page = (
         _environment()
         .get_template("timeline.html")
         .render(
             title=title or video_path.name,
             video_name=video_path.name,
-            video_source=_video_source(path, video_path, embed_video),
+            video_source=source,
+            linked_file=None if source is None or embed_video else unquote(source),
             **_page_values(content),
         )
     )

@@ -98,7 +98,9 @@ def extract_corpus_features(
     jobs = [(video_id, source) for video_id, source in videos.items() if video_id not in num_rows]
     with (
         _extraction_results(jobs, extractor, folder, min(num_processes, max(1, len(jobs)))) as results,
-        tqdm(results, total=len(videos), initial=num_found, unit="video", disable=not show_progress) as progress,
+        tqdm(
+            results, "making features", len(videos), initial=num_found, unit="video", disable=not show_progress
+        ) as progress,
     ):
         for video_id, result in progress:
             (failures if isinstance(result, str) else num_rows)[video_id] = result
