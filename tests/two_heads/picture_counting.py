@@ -68,6 +68,6 @@ def count_in_pictures(arguments, sources, accelerator):
     def write(answers):
         write_json(arguments.output_dir / "counts.json", answers)
 
-    found = predict_each(sources, count_one, accelerator, "picture", write)
+    found = predict_each(sources, count_one, arguments, accelerator, "picture", write)
     print_table(("picture", "count"), found.rows)
     report_failures(found.failures, len(sources), "pictures could not be counted")

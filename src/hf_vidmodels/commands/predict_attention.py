@@ -3,7 +3,6 @@
 import argparse
 import difflib
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +44,16 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path],
         config.top_k = arguments.top_k
     class_ids = None if arguments.classes is None else [class_id_of(name, config) for name in arguments.classes]
     settings = {"class_ids": class_ids, "objective": arguments.objective or "class_specific"}
-    sheets = count(1)
 
     def explain_one(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
         found = explain(read_picture(path), threshold=arguments.threshold, **settings)
         return found, table_rows(name, found)
 
-    def save_sheet(answers: dict[str, Any]) -> None:
+    def save_sheet(number: int, answers: dict[str, Any]) -> None:
         rows = [
             {"image": read_picture(sources[name]), "title": name, "explanations": found}
             for name, found in answers.items()
         ]
-        number = next(sheets)
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
         file = SHEET_NAME if number == 1 else SHEET_NAME.replace(".", f"_{number}.")
         save_figure(draw_contact_sheet(rows, f"L2-CAF, {settings['objective']}"), arguments.output_dir / file)
@@ -70,7 +67,7 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path],
         }
         write_json(arguments.output_dir / "attention.json", kept)
 
-    found = predict_each(sources, explain_one, accelerator, "picture", write, after_block=save_sheet)
+    found = predict_each(sources, explain_one, arguments, accelerator, "picture", write, after_block=save_sheet)
     if accelerator.is_main_process:
         print_table(("picture", "class", "score", "solver", "box"), found.rows)
         report_failures(found.failures, len(sources), "pictures could not be read")

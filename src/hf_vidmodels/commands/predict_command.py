@@ -24,8 +24,9 @@ Mask labelling: pictures in, and a file of their boxes; masks.json (compressed R
 its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO files: hf-vidmodels label.
     hf-vidmodels predict --model runs/mal --input pictures --boxes boxes.json --output_dir masks
 
-A file that cannot be read is reported and passed over; the exit status is then 2 at the end. Several processes that
-`accelerate launch` or `--num_processes` starts share the files, each on its own device.
+A file that cannot be read is reported and passed over; the exit status is then 2 at the end. The same command again
+goes on where it was stopped, and tries again what failed. Several processes that `accelerate launch` or
+`--num_processes` starts share the files, each on its own device.
 """
 
 import argparse

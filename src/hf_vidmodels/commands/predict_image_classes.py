@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ def predict_image_classes(
     require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForImageClassification)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
-    sheets = count(1)
 
     def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
         scores = classify_pictures(model, processor, [read_picture(path)])[0]
@@ -52,19 +50,18 @@ def predict_image_classes(
         ]
         return found, class_rows(name, found)
 
-    def save_sheet(answers: dict[str, Any]) -> None:
+    def save_sheet(number: int, answers: dict[str, Any]) -> None:
         panels = [
             PicturePanel(np.asarray(read_picture(sources[name])), [], f"{name}: {_shown(found)}")
             for name, found in answers.items()
         ]
-        number = next(sheets)
         file = SHEET_NAME if number == 1 else SHEET_NAME.replace(".", f"_{number}.")
         save_figure(draw_picture_grid(panels, arguments.model), arguments.output_dir / file)
 
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "predictions.json", answers)
 
-    found = predict_each(sources, classify, accelerator, "picture", write, after_block=save_sheet)
+    found = predict_each(sources, classify, arguments, accelerator, "picture", write, after_block=save_sheet)
     if accelerator.is_main_process:
         print_table(("picture", "class", "score"), found.rows)
         report_failures(found.failures, len(sources), "pictures could not be classified")

@@ -72,7 +72,7 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "masks.json", answers)
 
-    found = predict_each(sources, label_one, accelerator, "picture", write)
+    found = predict_each(sources, label_one, arguments, accelerator, "picture", write)
     if accelerator.is_main_process:
         print_table(("picture", "box", "class", "score", "share of the box"), found.rows)
         report_failures(found.failures, len(sources), "pictures could not be labelled")

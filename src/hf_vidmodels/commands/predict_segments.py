@@ -99,7 +99,7 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     def write(answers: dict[str, Any]) -> None:
         write_activitynet_results(arguments.output_dir / "predictions.json", answers, id2label)
 
-    found = predict_each(sources, localize, accelerator, "video", write)
+    found = predict_each(sources, localize, arguments, accelerator, "video", write)
     if accelerator.is_main_process:
         print_table(("video", "duration", "action", "score", "start", "end"), found.rows)
         report_failures(found.failures, len(sources), "inputs could not be predicted on")

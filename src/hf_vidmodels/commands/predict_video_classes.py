@@ -73,7 +73,7 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "predictions.json", answers)
 
-    found = predict_each(sources, classify, accelerator, "video", write)
+    found = predict_each(sources, classify, arguments, accelerator, "video", write)
     if accelerator.is_main_process:
         print_table(("video", "class", "score"), found.rows)
         report_failures(found.failures, len(sources), "videos could not be classified")
