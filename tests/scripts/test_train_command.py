@@ -93,19 +93,53 @@ def test_a_run_killed_three_times_at_random_ends_with_the_weights_of_an_uninterr
     assert (folder / "training_log.jsonl").read_text() == (tmp_path / "whole" / "training_log.jsonl").read_text()
 
 
-def test_two_real_processes_train_together_like_one_with_twice_the_batch(recipe, tmp_path, train_here):
-    same_arithmetic = ("--dropout", "0", "--no_batch_norm", "--optim", "sgd", "--num_samples", "12")
-    words = ("--recipe", recipe, *same_arithmetic, "--output_dir")
-    launch = [*TWO_PROCESSES, "--main_process_port", "0", TRAIN]
-    two = call(launch, *words, tmp_path / "two", ACCELERATE_USE_CPU="true")
+LAUNCH_TWO = [*TWO_PROCESSES, "--main_process_port", "0", TRAIN]
+SAME_ARITHMETIC = ("--dropout", "0", "--no_batch_norm", "--optim", "sgd", "--num_samples", "12")
+
+
+@pytest.fixture(scope="module")
+def run_of_two(recipe, tmp_path_factory):
+    """The folder of a run of two processes."""
+    folder = tmp_path_factory.mktemp("runs") / "two"
+    two = call(LAUNCH_TWO, "--recipe", recipe, *SAME_ARITHMETIC, "--output_dir", folder, ACCELERATE_USE_CPU="true")
     assert two.returncode == 0, two.stderr[-3000:]
-    assert json.loads((tmp_path / "two" / "run.json").read_text())["world_size"] == 2
-    train_here(*words, tmp_path / "one", "--per_device_train_batch_size", 6)
-    expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    return folder
+
+
+def test_two_real_processes_train_together_like_one_with_twice_the_batch(recipe, run_of_two, tmp_path, train_here):
+    one = tmp_path / "one"
+    assert json.loads((run_of_two / "run.json").read_text())["world_size"] == 2
+    train_here("--recipe", recipe, *SAME_ARITHMETIC, "--output_dir", one, "--per_device_train_batch_size", 6)
+    expected, found = (load_file(folder / "model.safetensors") for folder in (one, run_of_two))
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=0, msg=name)
-    metrics = [json.loads((tmp_path / name / "metrics.json").read_text())["metrics"] for name in ("one", "two")]
+    metrics = [json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (one, run_of_two)]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-6)
+
+
+def test_two_processes_that_are_told_to_stop_agree_on_the_step_and_go_on_like_an_uninterrupted_run(
+    recipe, run_of_two, tmp_path
+):
+    folder = tmp_path / "stopped"
+    words = list(map(str, ["--recipe", recipe, *SAME_ARITHMETIC, "--output_dir", folder]))
+    process = subprocess.Popen(
+        [*LAUNCH_TWO, *words, "--step_seconds", "0.3", "--save_strategy", "no"],
+        env=environment(ACCELERATE_USE_CPU="true"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = folder / "training_log.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.01)
+    process.terminate()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode not in (0, -signal.SIGTERM), printed
+    assert printed.count("go on with the same command and --resume_from_checkpoint last") == 1
+    assert len(list(folder.glob("checkpoints/*-*"))) == 1
+    resumed = call(LAUNCH_TWO, *words, "--resume_from_checkpoint", "last", ACCELERATE_USE_CPU="true")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert equal_weights(folder, run_of_two)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU this launch does what it says")

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from hf_vidmodels.evaluation.evaluation import Evaluation
+from hf_vidmodels.training import run_files
 from hf_vidmodels.training.arguments import TrainingArguments
 from hf_vidmodels.training.run_files import (
+    check_output_dir,
     format_tables,
     open_output_dir,
     results_record,
@@ -14,6 +16,22 @@ from hf_vidmodels.training.run_files import (
     write_results,
 )
 from hf_vidmodels.training.schedules import build_scheduler
+
+
+@pytest.mark.parametrize(("is_main", "kind"), [(True, ValueError), (False, SystemExit)])
+def test_a_used_folder_is_refused_in_one_sentence_whatever_the_number_of_processes(
+    tmp_path, monkeypatch, is_main, kind
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    sentence = f"output_dir {tmp_path} is not empty"
+    # What the other processes hear from the main one.
+    monkeypatch.setattr(run_files, "broadcast_object_list", lambda found: found if is_main else [None, sentence])
+    with pytest.raises(kind) as refused:
+        check_output_dir(SimpleNamespace(is_main_process=is_main), TrainingArguments(output_dir=str(tmp_path)))
+    if is_main:
+        assert sentence in str(refused.value)
+    else:
+        assert refused.value.code == 2
 
 
 def test_tokens_are_left_out_of_the_written_command():

@@ -6,8 +6,6 @@ in the checkpoint (`checkpoints.py`).
 """
 
 import sys
-import time
-from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -15,8 +13,6 @@ from accelerate.utils import broadcast_object_list
 from ..evaluation.evaluation import Evaluation
 from .arguments import TrainingArguments
 from .checkpoints import (
-    CHECKPOINTS_FOLDER,
-    WORK_FOLDER,
     delete_old_checkpoints,
     load_best_model,
     run_part,
@@ -24,22 +20,18 @@ from .checkpoints import (
     save_checkpoint,
     whole_state_dict,
 )
-from .launch import start_accelerator, start_trackers
 from .recipe import Recipe
 from .run_files import (
-    check_output_dir,
     format_tables,
-    open_output_dir,
     write_loss_curve,
     write_model,
     write_results,
     write_run_facts,
 )
-from .run_state import RunState, load_state
 from .seeding import seed_stage, seed_step
 from .stage_parts import StageParts, start_stage
-from .stop_request import StopRequest
-from .training_log import TrainingLog, non_finite_sentence
+from .training_log import non_finite_sentence
+from .training_run import Training
 from .weight_average import averaged_weights
 
 
@@ -60,71 +52,6 @@ def run(recipe: Recipe, args: TrainingArguments) -> None:
                 # Frees what was prepared, so that nothing of it reacts to gradients of the next stage.
                 training.accelerator.free_memory()
     finish(training)
-
-
-class Training:
-    """What lasts over all stages of a run.
-
-    Attributes:
-        recipe: the method, with the arguments.
-        accelerator: of this process.
-        output_dir: folder of the run.
-        model: the whole model; what is prepared for training is it or a part of it.
-        state: the counters.
-        stop_request: whether somebody wants the run to stop.
-        checkpoint: what the first stage to run goes on from, or None.
-        log: the training log.
-        fingerprint: what a run must have in common with the checkpoint that it goes on from.
-        num_train_examples: size of the training data of the latest stage.
-    """
-
-    def __init__(self, recipe: Recipe, args: TrainingArguments) -> None:
-        self.recipe = recipe
-        self.accelerator = start_accelerator(args, any(stage.args.ema_decay is not None for stage in recipe.plan))
-        self.checkpoint = check_output_dir(self.accelerator, args)
-        self.output_dir = Path(args.output_dir)
-        self.fingerprint = {
-            **args.result_fields(),
-            **{name: value for stage in recipe.plan for name, value in stage.result_fields().items()},
-            "method": recipe.method,
-            "world_size": self.accelerator.num_processes,
-            "mixed_precision": self.accelerator.mixed_precision,
-        }
-        self.state = load_state(self.checkpoint, self.fingerprint) if self.checkpoint else RunState()
-        self._clock = time.monotonic()
-        recipe.attach(self.accelerator, self.output_dir / CHECKPOINTS_FOLDER / WORK_FOLDER)
-        with self.accelerator.main_process_first():
-            recipe.prepare_data()
-        seed_stage(args.seed, -1)
-        self.model = recipe.build_model().to(self.accelerator.device)
-        if self.checkpoint:
-            self.accelerator.print(f"Going on from {self.checkpoint}.")
-        # Only now is anything written (or deleted), when the data have proved good.
-        if self.accelerator.is_main_process:
-            open_output_dir(args, recipe.method)
-        self.accelerator.wait_for_everyone()
-        start_trackers(self.accelerator, args)
-        self.log = TrainingLog(self.accelerator, self.output_dir, self.state.log_bytes, not args.disable_tqdm)
-        self.stop_request = StopRequest()
-        self.num_train_examples = 0
-
-    @property
-    def args(self) -> TrainingArguments:
-        """The arguments of the stage in training."""
-        return self.recipe.args
-
-    @property
-    def in_last_stage(self) -> bool:
-        """Whether no stage follows the one in training."""
-        return self.state.stage == len(self.recipe.plan) - 1
-
-    def count_time(self, in_stage: bool = True) -> None:
-        """Add the time since the last call to the run's wall time, and to the stage's if it was spent there."""
-        now = time.monotonic()
-        spent, self._clock = now - self._clock, now
-        self.state.wall_time_s += spent
-        if in_stage:
-            self.state.stage_wall_time_s += spent
 
 
 def run_stage(training: Training, parts: StageParts | None) -> StageParts | None:

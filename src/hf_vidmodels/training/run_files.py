@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ..atomic_io import atomic_write, write_json
+from ..command_line import USAGE_ERROR_STATUS
 from ..data.features.feature_extraction import CHECKPOINT_FOLDER as FEATURE_EXTRACTOR_FOLDER
 from .arguments import TrainingArguments
 from .checkpoints import CHECKPOINTS_FOLDER, WORK_FOLDER, find_checkpoint, one_sentence_when_writing_fails
@@ -76,6 +77,7 @@ def check_output_dir(accelerator: Accelerator, args: TrainingArguments) -> Path 
     Raises:
         ValueError: when no folder is named, or it is not empty and the run neither goes on nor may overwrite it.
         FileNotFoundError: when the checkpoint to go on from does not exist.
+        SystemExit: the same on the other processes, so that the sentence is said once.
     """
     answer: list[Any] = [None, None]
     if accelerator.is_main_process:
@@ -86,7 +88,9 @@ def check_output_dir(accelerator: Accelerator, args: TrainingArguments) -> Path 
     # One look for all processes: a second process could see what the first has just made.
     checkpoint, error = broadcast_object_list(answer)
     if error is not None:
-        raise error
+        if accelerator.is_main_process:
+            raise error
+        sys.exit(USAGE_ERROR_STATUS)
     return checkpoint
 
 
