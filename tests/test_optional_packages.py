@@ -44,7 +44,9 @@ def test_every_module_imports_and_a_model_is_built_without_any_of_them():
         ("matplotlib", lambda folder: train_command.main(["--recipe", "asm_loc/embedded", "--output_dir", folder])),
         (
             "matplotlib",
-            lambda folder: evaluate_command.main(["--model", folder, "--corpus", folder, "--output_dir", folder]),
+            lambda folder: evaluate_command.main(
+                ["--model", folder, "--corpus", folder, "--output_dir", f"{folder}/out"]
+            ),
         ),
         ("matplotlib", lambda folder: check_command.main(["--corpus", folder])),
         ("matplotlib", lambda folder: predict_segments.localize_actions(None, {})),
