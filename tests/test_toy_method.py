@@ -1,6 +1,7 @@
 """A method of docs/adding_a_method.md: its files and one row in a copy of the package, and every command knows it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,14 @@ def test_a_method_in_a_known_task_is_its_files_and_one_row():
     assert rooms == {"configuration", "modeling", "processing", "conversion", "training", "hub"}
     model = (TOY / "modeling" / "modeling_mean_color.py").read_text()
     assert len(model[model.index("class ") :].splitlines()) <= 20
+
+
+def test_the_page_quotes_the_files():
+    page = (TOY.parents[1] / "docs" / "adding_a_method.md").read_text()
+    quoted = re.findall(r"^```(?:python|yaml)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    lines = {line for path in TOY.rglob("*.*") if path.is_file() for line in path.read_text().splitlines()}
+    assert len(quoted) >= 6
+    assert [line for block in quoted for line in block.splitlines() if line not in lines] == []
 
 
 def test_its_recipe_trains_it(done):
