@@ -43,7 +43,7 @@ class SttsCase:
         return model
 
     def pixel_values(self, model: SttsForVideoClassification) -> torch.Tensor:
-        """Give the clips (B, T, C, H, W), zeros where they are not stored."""
+        """Give the clips (B, T, 3, H, W), zeros where they are not stored."""
         if "pixel_values" in self.io:
             return self.io["pixel_values"].transpose(1, 2).clone()
         config = model.config

@@ -4,6 +4,8 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import hf_vidmodels
 from hf_vidmodels.hub.code_export import EXPORTED_ROOMS
 
@@ -25,10 +27,6 @@ ROOMS = (
 )
 
 
-def all_modules():
-    return {name_of(path): path for path in ROOT.rglob("*.py")}
-
-
 def name_of(path):
     parts = path.relative_to(ROOT.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -48,38 +46,39 @@ def imports_of(name, path, modules):
     return found & set(modules)
 
 
+@pytest.fixture(scope="module")
+def imports():
+    """By the name of each module those that it imports."""
+    modules = {name_of(path): path for path in ROOT.rglob("*.py")}
+    return {name: imports_of(name, path, modules) for name, path in modules.items()}
+
+
 def room_of(name):
     parts = name.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
 
 
-def test_no_module_imports_itself_by_a_detour():
-    modules = all_modules()
-    imports = {name: imports_of(name, path, modules) for name, path in modules.items()}
+def test_no_module_imports_itself_by_a_detour(imports):
     assert sum(map(len, imports.values())) > 400
     # Raises graphlib.CycleError, which names the circle.
     TopologicalSorter(imports).prepare()
 
 
-def test_rooms_import_only_from_rooms_below():
-    modules = all_modules()
+def test_rooms_import_only_from_rooms_below(imports):
     backwards = [
         f"{name} imports {target}"
-        for name, path in modules.items()
-        if room_of(name)
-        for target in imports_of(name, path, modules)
-        if room_of(target) and ROOMS.index(room_of(target)) > ROOMS.index(room_of(name))
+        for name, targets in imports.items()
+        for target in targets
+        if room_of(name) and room_of(target) and ROOMS.index(room_of(target)) > ROOMS.index(room_of(name))
     ]
-    assert not backwards, backwards
+    assert not backwards
 
 
-def test_what_is_exported_to_the_hub_imports_nothing_but_what_is_exported():
-    modules = all_modules()
+def test_what_is_exported_to_the_hub_imports_nothing_but_what_is_exported(imports):
     outside = [
         f"{name} imports {target}"
-        for name, path in modules.items()
-        if name.split(".")[1:2] and name.split(".")[1] in EXPORTED_ROOMS
-        for target in imports_of(name, path, modules)
-        if target.split(".")[1] not in EXPORTED_ROOMS
+        for name, targets in imports.items()
+        for target in targets
+        if name.split(".")[1:2] and name.split(".")[1] in EXPORTED_ROOMS and target.split(".")[1] not in EXPORTED_ROOMS
     ]
-    assert not outside, outside
+    assert not outside

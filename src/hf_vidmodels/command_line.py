@@ -65,13 +65,13 @@ def run(main: Callable[[], None]) -> None:
     except (ValueError, OSError, StrictDataclassError, ImportError) as error:
         # A refused configuration says only which of its checks failed; the reason is its cause.
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        _end(f"error: {_one_line(cause)}", USAGE_ERROR_STATUS)
+        _end(f"error: {one_line(cause)}", USAGE_ERROR_STATUS)
     except Exception as error:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             way_out = "give it less at once, such as a smaller --batch_size"
-            _end(f"error: the memory is too small ({_one_line(error)}); {way_out}", USAGE_ERROR_STATUS)
+            _end(f"error: the memory is too small ({one_line(error)}); {way_out}", USAGE_ERROR_STATUS)
         way_out = f"please report it with the traceback that {TRACEBACK_VARIABLE}=1 shows"
-        _end(f"unexpected: {type(error).__name__}: {_one_line(error)}; {way_out}", UNEXPECTED_STATUS)
+        _end(f"unexpected: {type(error).__name__}: {one_line(error)}; {way_out}", UNEXPECTED_STATUS)
 
 
 def _end(sentence: str, status: int) -> None:
@@ -81,5 +81,6 @@ def _end(sentence: str, status: int) -> None:
     sys.exit(status)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Give the message of an error without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from hf_vidmodels.evaluation.evaluation import Evaluation
+from hf_vidmodels.text_tables import format_tables
 from hf_vidmodels.training import run_files
 from hf_vidmodels.training.arguments import TrainingArguments
 from hf_vidmodels.training.run_files import (
     check_output_dir,
-    format_tables,
     open_output_dir,
     results_record,
     shown_command,
@@ -110,9 +110,9 @@ def test_tables_are_aligned_text():
     assert format_tables([table]).splitlines() == [
         "mAP",
         "step        0.5  videos",
-        "-----------------------",
+        "-------  ------  ------",
         "base     0.2500       3",
-        "refined  1.0000        ",
+        "refined  1.0000",
     ]
 
 

@@ -7,13 +7,13 @@ from transformers import AutoImageProcessor
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.auto import AUTO_CLASSES
-from hf_vidmodels.commands.prediction_runs import predict_each
-from hf_vidmodels.commands.text_tables import print_table, report_failures
+from hf_vidmodels.commands.prediction_runs import predict_each, report_failures
 from hf_vidmodels.data.contracts import Column, TaskContract
 from hf_vidmodels.evaluation.evaluation import Evaluation, rows_of_process
 from hf_vidmodels.evaluation.scored_corpora import load_scored_corpus
 from hf_vidmodels.processing.picture_reading import read_picture
 from hf_vidmodels.tasks import Option, Task
+from hf_vidmodels.text_tables import print_table
 
 HERE = "two_heads.picture_counting"
 ROW = Task(

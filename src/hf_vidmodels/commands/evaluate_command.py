@@ -35,7 +35,8 @@ from ..command_line import command_parser, quiet_libraries
 from ..optional_packages import require
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import resolve
-from ..training.run_files import format_tables, results_record
+from ..text_tables import format_tables
+from ..training.run_files import results_record
 from ..visualization.figures import save_figure
 from .opened_models import open_model
 from .own_process import join_processes

@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from accelerate import PartialState
 
 from ..atomic_io import read_json_object
 from ..command_line import command_parser, quiet_libraries
@@ -39,6 +39,7 @@ from ..data.features.feature_folders import find_videos, videos_of_corpus
 from ..data.features.stream_settings import POOLINGS
 from ..output_files import refuse_inputs_as_outputs
 from ..processing.decoding import UnreadableVideoError, probe_video
+from .opened_models import existing_device
 
 TABLE_ROWS = 40
 TIMING_OPTIONS = ("frames_per_second", "frames_per_snippet", "snippet_stride")
@@ -138,7 +139,7 @@ def make_extractor(arguments: argparse.Namespace) -> SnippetFeatureExtractor:
     sources = [name for name in ("model", "settings", "checkpoint") if getattr(arguments, name) is not None]
     if len(sources) != 1:
         raise ValueError(f"give one of --model, --settings and --checkpoint, got {' and '.join(sources) or 'none'}")
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = existing_device(arguments.device or PartialState().device)
     running = {"batch_size": arguments.batch_size, "device": device}
     if sources == ["model"]:
         timing = {name: value for name in TIMING_OPTIONS if (value := getattr(arguments, name)) is not None}

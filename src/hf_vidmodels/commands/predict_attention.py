@@ -16,12 +16,12 @@ from ..optional_packages import require
 from ..pipelines.object_localization_pipeline import ObjectLocalizationPipeline
 from ..processing.picture_reading import read_picture
 from ..processing.processing_l2_caf import L2CafImageProcessor
+from ..text_tables import print_table
 from ..visualization.contact_sheet import draw_contact_sheet
 from ..visualization.figures import save_figure
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each
+from .prediction_runs import TableRows, predict_each, report_failures
 from .task_options import read_config
-from .text_tables import print_table, report_failures
 
 SHEET_NAME = "contact_sheet.png"
 

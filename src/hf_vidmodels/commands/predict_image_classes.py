@@ -13,11 +13,11 @@ from ..atomic_io import write_json
 from ..evaluation.image_classification_evaluation import classify_pictures
 from ..optional_packages import require
 from ..processing.picture_reading import read_picture
+from ..text_tables import print_table
 from ..visualization.figures import save_figure
 from ..visualization.picture_grid import PicturePanel, draw_picture_grid
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each
-from .text_tables import class_rows, print_table, report_failures
+from .prediction_runs import TableRows, class_rows, predict_each, report_failures
 
 SHEET_NAME = "classes.png"
 DEFAULT_TOP_K = 5

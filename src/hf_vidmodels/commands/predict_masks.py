@@ -16,10 +16,10 @@ from ..modeling.ops.run_length_masks import decode_rles
 from ..output_files import output_file
 from ..pipelines.mask_labeling import MaskLabelingPipeline
 from ..processing.picture_reading import read_picture
+from ..text_tables import print_table
 from ..visualization.mask_overlays import draw_instances
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each
-from .text_tables import print_table, report_failures
+from .prediction_runs import TableRows, predict_each, report_failures
 
 BOXES_IN_TABLE = 4
 

@@ -18,12 +18,12 @@ from ..pipelines.temporal_action_localization import TemporalActionLocalizationP
 from ..processing.decoding import decode_frames, probe_video
 from ..processing.feature_reading import FEATURE_SUFFIXES
 from ..processing.media_suffixes import VIDEO_SUFFIXES
+from ..text_tables import print_table
 from ..visualization.figures import save_figure
 from ..visualization.timeline_page import write_timeline_page
 from ..visualization.timelines import draw_timeline
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each
-from .text_tables import print_table, report_failures
+from .prediction_runs import TableRows, predict_each, report_failures
 
 SEGMENTS_IN_TABLE = 3
 FRAMES_IN_PICTURE = 12

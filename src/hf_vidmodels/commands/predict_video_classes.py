@@ -20,11 +20,11 @@ from ..optional_packages import require
 from ..output_files import output_file
 from ..processing.base_video_processing import VideoViewsProcessor
 from ..processing.media_suffixes import VIDEO_SUFFIXES
+from ..text_tables import print_table
 from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each
-from .text_tables import class_rows, print_table, report_failures
+from .prediction_runs import TableRows, class_rows, predict_each, report_failures
 
 DEFAULT_TOP_K = 5
 CLASSES_IN_PICTURE = 3

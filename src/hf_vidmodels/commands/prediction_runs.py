@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,10 +10,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from ..command_line import TRACEBACK_VARIABLE
+from ..command_line import TRACEBACK_VARIABLE, one_line
 from ..evaluation.evaluation import rows_of_process
 from .prediction_journal import PredictionJournal
-from .text_tables import one_line
 
 # So many inputs go by between two exchanges of the processes.
 BLOCK_SIZE = 20
@@ -112,6 +111,30 @@ def predict_each(
     if not predictions.failures and accelerator.is_main_process:
         journal.remove()
     return predictions
+
+
+def class_rows(name: str, found: Sequence[Mapping[str, Any]]) -> TableRows:
+    """Give the lines of the printed table for one input: its best classes."""
+    return [
+        (name if place == 0 else "", answer["label"], f"{answer['score']:.3f}") for place, answer in enumerate(found)
+    ]
+
+
+def report_failures(failures: Mapping[str, str], num_inputs: int, sentence: str) -> None:
+    """Print each input that failed with its reason, and end with an error when there is any.
+
+    Args:
+        failures: reasons by input, one line each.
+        num_inputs: how many inputs there were.
+        sentence: what happened to them, such as `"pictures could not be read"`.
+
+    Raises:
+        ValueError: when an input failed; names all.
+    """
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}")
+    if failures:
+        raise ValueError(f"{len(failures)} of {num_inputs} {sentence}: {', '.join(failures)}")
 
 
 def _predict(index: int, name: str, source: Any, predict_one: PredictOne) -> _Found:

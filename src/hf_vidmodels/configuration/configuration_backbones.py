@@ -2,7 +2,7 @@
 2021, arXiv 2104.11227; its first version) and Video Swin (Liu et al., "Video Swin Transformer", CVPR 2022, arXiv
 2106.13230).
 
-Clips are (B, T, C, H, W); strides, kernels, windows and grids are (time, height, width).
+Clips are (B, T, 3, H, W); strides, kernels, windows and grids are (time, height, width).
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..tasks import TASKS
+from ..text_tables import format_table
 from .arrow_columns import arrow_column, as_numbers, flatten_lists, list_lengths, struct_field
 from .contracts import class_names_of, task_contract
 
@@ -27,10 +28,8 @@ def corpus_table(splits: Mapping[str, "Dataset"], task: str) -> str:
     task_contract(task)
     rows = [HEADER, *(_split_row(name, dataset, task) for name, dataset in splits.items())]
     used = [column for column in range(len(HEADER)) if any(row[column] for row in rows[1:])]
-    widths = [max(len(row[column]) for row in rows) for column in used]
-    lines = ["  ".join(row[column].ljust(width) for column, width in zip(used, widths, strict=True)) for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
+    header, *lines = ([row[column] for column in used] for row in rows)
+    return format_table(header, lines)
 
 
 def _split_row(name: str, dataset: "Dataset", task: str) -> tuple[str, ...]:

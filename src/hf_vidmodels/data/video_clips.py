@@ -102,7 +102,7 @@ class VideoClips(TorchDataset):
 class VideoViews(TorchDataset):
     """All test views of every video, for evaluation; items are asked for by their index.
 
-    An item holds `pixel_values` float32 (V, T, 3, H, W), `labels` as in `VideoClips` (-1 where a video has none),
+    An item holds `pixel_values` float32 (N, T, 3, H, W), `labels` as in `VideoClips` (-1 where a video has none),
     `index` (int64), `readable` (bool) and `unreadable`, the name of the video when it is not; its pixel values are
     then zeros, which the evaluation leaves out of its metrics.
 

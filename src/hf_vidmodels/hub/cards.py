@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ..atomic_io import atomic_write
 from ..auto import METHODS
 from ..printable_text import printable
+from ..text_tables import format_value
 from .card_facts import CardFacts, CorpusFacts, load_card_facts
 from .run_record import RunRecord, read_run_record
 
@@ -70,13 +71,6 @@ def write_card(folder: str | os.PathLike[str]) -> Path:
 def set_model_id(card: str, model_id: str) -> str:
     """Let the loading examples of a rendered card name `model_id`; other text stays as it is."""
     return MODEL_ID_LINE.sub(lambda _: f"model_id = {json.dumps(model_id)}", card)
-
-
-def format_value(value: Any) -> str:
-    """Write a value of a file: fractions with four digits after the point, nothing for `None`, others as they are."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def format_markdown_table(table: Table) -> str:

@@ -105,7 +105,7 @@ class SttsForVideoClassification(VideoTransformer):
         """Classify clips.
 
         Args:
-            pixel_values: (B, T, C, H, W) normalised frames of the configured size.
+            pixel_values: (B, T, 3, H, W) normalised frames of the configured size.
             labels: (B,) class ids, or (B, num_labels) target probabilities; where `problem_type` is
                 `"multi_label_classification"`, (B, num_labels) with 1 for each class of a clip. Gives a loss.
             sigma: noise level of the relaxed choice; by default that of the beginning of training.

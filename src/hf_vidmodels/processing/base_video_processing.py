@@ -127,8 +127,8 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
                 `device`, `return_metadata` and `return_tensors` (default `"pt"`).
 
         Returns:
-            `pixel_values` float32 (B, T, 3, H, W), or (B, V, T, 3, H, W) with more than one view,
-            V = num_views * num_crops with the crops of a view side by side. With `return_metadata` also
+            `pixel_values` float32 (B, T, 3, H, W), or (B, N, T, 3, H, W) with more than one view,
+            N = num_views * num_crops with the crops of a view side by side. With `return_metadata` also
             `video_metadata`, for each video its size, timing and the frames that were taken, one list for each view
             in time.
 
@@ -200,7 +200,7 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         """Turn logits into the best classes of every video.
 
         Args:
-            outputs: logits (B, V, C) of V views of each of B videos, logits (B, C) of one view each, or a model output
+            outputs: logits (B, N, C) of N views of each of B videos, logits (B, C) of one view each, or a model output
                 with such `logits`.
             top_k: how many classes to give, at most C; `None` for all.
             multi_label: whether classes are independent (sigmoid) and not exclusive (softmax).
@@ -208,7 +208,7 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
 
         Returns:
             for each video a dict of `scores` float32 (K,), highest first, and `labels` int64 (K,). Scores of several
-            views that are summed go up to V. Equal scores come in the order of their labels.
+            views that are summed go up to N. Equal scores come in the order of their labels.
 
         Raises:
             ValueError: another shape of logits, `top_k` below 1, or an unknown aggregation.
@@ -247,7 +247,7 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
     def _prepare_video(
         self, video: Video, given_rate: float, settings: dict[str, Any]
     ) -> tuple[torch.Tensor, VideoMetadata]:
-        """Read the frames of one video's views, once each; gives (V, T, 3, H, W) float32 and what was taken."""
+        """Read the frames of one video's views, once each; gives (N, T, 3, H, W) float32 and what was taken."""
         rate = video.frame_rate if math.isnan(given_rate) else given_rate
         if settings["do_sample_frames"]:
             positions = _frame_sampling(settings).views(video.num_frames, rate, settings["num_views"])

@@ -11,12 +11,12 @@ def combine_views(logits: torch.Tensor, aggregation: str, *, multi_label: bool =
     SlowFast and MViT sum softmax probabilities, Video Swin takes their mean, Charades the maximum of sigmoids.
 
     Args:
-        logits: float (B, V, C), before any activation.
+        logits: float (B, N, C), before any activation.
         aggregation: `"sum"`, `"mean"` or `"max"`.
         multi_label: whether classes are independent (sigmoid) and not exclusive (softmax).
 
     Returns:
-        float32 (B, C), in [0, V] for sums and in [0, 1] otherwise.
+        float32 (B, C), in [0, N] for sums and in [0, 1] otherwise.
 
     Raises:
         ValueError: another shape, or an unknown aggregation.

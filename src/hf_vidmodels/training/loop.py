@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from ..evaluation.evaluation import Evaluation
+from ..text_tables import format_tables
 from .arguments import TrainingArguments
 from .checkpoints import (
     delete_old_checkpoints,
@@ -22,7 +23,6 @@ from .checkpoints import (
 )
 from .recipe import Recipe
 from .run_files import (
-    format_tables,
     write_loss_curve,
     write_model,
     write_results,

@@ -291,25 +291,3 @@ def _hardware() -> dict[str, Any]:
         name = found[1] if found else name
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"cpu": name, "cores": os.cpu_count(), "gpu": gpu}
-
-
-def format_tables(tables: list[dict[str, Any]]) -> str:
-    """Return an evaluation's tables as aligned text; numbers get four digits, the first column stands left."""
-    return "\n\n".join(_format_table(table) for table in tables)
-
-
-def _format_table(table: dict[str, Any]) -> str:
-    rows = [[_format_cell(cell) for cell in row] for row in [table["columns"], *table["rows"]]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return "\n".join([table["title"], lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def _format_cell(cell: Any) -> str:
-    return f"{cell:.4f}" if isinstance(cell, float) else "" if cell is None else str(cell)

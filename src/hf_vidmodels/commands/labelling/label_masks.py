@@ -28,9 +28,9 @@ from ...metrics.mask_average_precision import coco_average_precision
 from ...metrics.mask_quality import compare_annotations
 from ...modeling.ops.run_length_masks import empty_rle
 from ...output_files import refuse_inputs_as_outputs
+from ...text_tables import print_table
 from ...training.launch import WAIT_FOR_MAIN_PROCESS, check_processes
 from ..opened_models import existing_device
-from ..text_tables import print_table
 from .labelled_file import LabelledFile
 from .labelling_journal import (
     JournalReader,

@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 from transformers import AutoImageProcessor, PreTrainedModel
 
 from ...__about__ import __version__
+from ...command_line import one_line
 from ...processing.processing_mal import MalImageProcessor
 from ...weight_digest import digest_of_weights
 from ..opened_models import open_model
 from ..task_options import read_config
-from ..text_tables import one_line
 from .labelling_plan import LabellingPlan
 
 SCORE_DIGITS = 6

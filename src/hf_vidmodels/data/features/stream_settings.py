@@ -86,6 +86,11 @@ class StreamSettings:
         return self.model.removeprefix(TORCHVISION_PREFIX) if is_torchvision else None
 
     @property
+    def lives_in_checkpoint(self) -> bool:
+        """Whether the weights are in a sub-folder of the checkpoint that the settings belong to."""
+        return self.subfolder is not None and (self.model is None or self.torchvision_model is not None)
+
+    @property
     def names_hub_model(self) -> bool:
         """Whether the network is a model of the Hub, whatever lies on this machine."""
         named = self.model is not None and self.torchvision_model is None

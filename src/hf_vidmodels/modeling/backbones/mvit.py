@@ -64,7 +64,7 @@ class MvitModel(VideoTransformer):
         """Run the network.
 
         Args:
-            pixel_values: (B, T, C, H, W) normalised frames of the configured size.
+            pixel_values: (B, T, 3, H, W) normalised frames of the configured size.
             token_filters: by number of a block, what is called on the patch tokens that are about to enter it.
             output_hidden_states: also return what every block gives.
             output_attentions: also return the attention weights, which takes the unfused attention.
@@ -139,7 +139,7 @@ class MvitEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Turn (B, T, C, H, W) into a class token (B, 1, hidden_size), where there is one, and patches (B, N, ...)."""
+        """Turn (B, T, 3, H, W) into a class token (B, 1, hidden_size), where there is one, and patches (B, N, ...)."""
         patches = project_patches(self.projection, pixel_values)
         if self.is_separable:
             # In place, because the sum of both tables would be one more tensor of the largest size that there is.

@@ -67,7 +67,7 @@ class VideoSwinModel(VideoTransformer):
         """Run the network.
 
         Args:
-            pixel_values: (B, T, C, H, W) normalised frames.
+            pixel_values: (B, T, 3, H, W) normalised frames.
             token_filters: by number of a stage, what is called on the tokens that are about to enter it.
             output_hidden_states: also return what every stage gives.
             output_attentions: also return the attention weights, which takes the unfused attention; windows stand in
@@ -107,7 +107,7 @@ class VideoSwinEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, Grid]:
-        """Turn (B, T, C, H, W) into (B, N, hidden_size) on a grid."""
+        """Turn (B, T, 3, H, W) into (B, N, hidden_size) on a grid."""
         frames, _, *sides = pixel_values.shape[1:]
         missing = [-side % patch for side, patch in zip((frames, *sides), self.patch_size, strict=True)]
         if any(missing):

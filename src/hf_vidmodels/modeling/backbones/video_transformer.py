@@ -99,7 +99,7 @@ class VideoTransformer(VidModelsPreTrainedModel):
                 init.uniform_(module.bias, -bound, bound)
 
     def check_clips(self, pixel_values: torch.Tensor) -> None:
-        """Refuse anything but clips (B, T, C, H, W) with the right number of channels.
+        """Refuse anything but clips (B, T, 3, H, W) with the right number of channels.
 
         Raises:
             ValueError: saying what was expected and what came.
@@ -113,7 +113,7 @@ class VideoTransformer(VidModelsPreTrainedModel):
 
 
 def project_patches(projection: nn.Conv3d, pixel_values: torch.Tensor) -> torch.Tensor:
-    """Convolve (B, T, C, H, W) into maps (B, T', H', W', channels), which lie in memory as tokens do.
+    """Convolve (B, T, 3, H, W) into maps (B, T', H', W', channels), which lie in memory as tokens do.
 
     With channels last from the start the convolution needs no other layout inside, and no copy behind it.
     """

@@ -39,13 +39,13 @@ class ClipMixing:
         """Mix a batch.
 
         Args:
-            clips: (B, T, C, H, W).
+            clips: (B, T, 3, H, W).
             labels: (B,) class ids.
             num_classes: number of classes.
             generator: of the batch's draws.
 
         Returns:
-            the clips (B, T, C, H, W), and targets (B, num_classes) that sum to 1.
+            the clips (B, T, 3, H, W), and targets (B, num_classes) that sum to 1.
         """
         targets = smooth_targets(labels, num_classes, self.label_smoothing)
         use_cutmix = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or generator.random() < 0.5)
@@ -75,7 +75,7 @@ def blend_with_partner(values: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def cut_and_paste(clips: torch.Tensor, box: Box) -> torch.Tensor:
-    """Fill a box of every frame of clips (B, T, C, H, W) with the partner's pixels."""
+    """Fill a box of every frame of clips (B, T, 3, H, W) with the partner's pixels."""
     top, bottom, left, right = box
     mixed = clips.clone()
     mixed[..., top:bottom, left:right] = clips.flip(0)[..., top:bottom, left:right]
