@@ -84,8 +84,8 @@ def _classify(
     model: PreTrainedModel, processor: VideoViewsProcessor, path: Path, arguments: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Give the best classes of one video, and what `_draw` shows of it."""
-    num_views = arguments.num_views or processor.evaluation_views
-    num_crops = arguments.num_crops or processor.evaluation_crops
+    num_views = processor.evaluation_views if arguments.num_views is None else arguments.num_views
+    num_crops = processor.evaluation_crops if arguments.num_crops is None else arguments.num_crops
     inputs = processor(path, num_views=num_views, num_crops=num_crops, return_metadata=True)
     views = inputs["pixel_values"]
     views = views[0] if views.dim() == 6 else views

@@ -39,7 +39,8 @@ class L2CafConfig(VidModelsConfig):
         lstm_hidden_size: width of the LSTM over frames, for `"video_retrieval"`.
         filter_layer: dotted name of the module whose output is filtered; `None` for the last feature map.
         token_grid: (rows, columns) of the tokens of `filter_layer`, where it answers with a sequence (B, N, C);
-            leading tokens beyond rows * columns (class token) are not filtered.
+            leading tokens beyond rows * columns (class token) are not filtered. Of a map with four axes it says which
+            of (B, C, h, w) and (B, h, w, C) is meant, where the shape of the picture leaves that open.
         filter_type: `"l2norm"` (the method), `"softmax"` or `"gauss"` (7 x 7 maps only), released for comparison.
         objective: `"class_oblivious"` keeps the whole output, `"class_specific"` raises one logit over the sum of the
             others, `"centered"` (ours) raises one logit over the mean of all.
@@ -111,7 +112,8 @@ class L2CafConfig(VidModelsConfig):
             self.network_config = _config_from_dict(self.network_config)
         network = self.network_config
         if self.id2label is None and kwargs.get("num_labels") is None and network is not None:
-            self.id2label = dict(network.id2label)
+            # Some configurations only count their classes.
+            self.id2label = dict(network.id2label or {id: f"LABEL_{id}" for id in range(network.num_labels)})
             self.label2id = {name: index for index, name in self.id2label.items()}
         super().__post_init__(**kwargs)
         if isinstance(self.image_size, int):

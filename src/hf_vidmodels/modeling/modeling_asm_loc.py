@@ -433,6 +433,9 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
                 f"attention_mask must have shape {tuple(input_features.shape[:2])} like input_features, got "
                 f"{tuple(attention_mask.shape)}"
             )
+        if attention_mask is not None and not bool(attention_mask.any(1).all()):
+            masked = int((~attention_mask.any(1)).nonzero()[0])
+            raise ValueError(f"attention_mask is 0 for every snippet of video {masked}; leave videos without any out")
 
     def _checked_proposals(
         self,

@@ -21,8 +21,9 @@ from transformers.utils import ModelOutput
 
 from ..configuration.configuration_l2_caf import OBJECTIVES, RELEASE_DEFAULTS, SOLVERS, L2CafConfig
 from .layers.filter_problems import ReducedProblems, TailProblems
+from .layers.last_map import seen_maps
 from .layers.layer_maps import LayerMaps, read_layer_maps
-from .layers.network_tail import NetworkTail, PooledLinearHead, feature_map_layers, find_pooled_linear_head
+from .layers.network_tail import NetworkTail, PooledLinearHead, find_pooled_linear_head
 from .layers.wrapped_networks import build_network, frozen, load_network, read_output
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.attention_filters import apply_sign, constrain, initial_parameters
@@ -155,6 +156,9 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
             pixel_values: (B, 3, H, W), of videos (B, T, 3, H, W).
             labels: for the loss of a classifier, see `classification_loss`.
             return_dict: whether to give an `L2CafOutput` instead of a tuple.
+
+        Raises:
+            ValueError: a label is none of the classes.
         """
         answer = read_output(self.network(pixel_values))
         if self.config.task != "classification":
@@ -174,27 +178,33 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
         if name is not None and name in dict(self.network.named_modules()):
             return name
         with frozen(self.network):
-            shapes = feature_map_layers(self.network, pixel_values)
-        candidates = [layer for layer, shape in shapes.items() if len(shape) == 4]
+            seen = seen_maps(self.network, read_output, pixel_values)
+        last = seen.last
         if name is not None:
             names = [module for module, _ in self.network.named_modules()]
             near = ", ".join(difflib.get_close_matches(name, names, n=5)) or "none"
-            last = ", ".join(candidates[-8:]) or "none"
+            shown = ", ".join([one.name for one in seen.layers if not one.grid.is_tokens][-8:]) or "none"
             raise ValueError(
-                f"the network has no layer {name!r}; nearest names: {near}; the last that give a feature map: {last}"
+                f"the network has no layer {name!r}; nearest names: {near}; the last that give a feature map: {shown}"
             )
-        if not candidates:
+        if last is None:
             raise ValueError(
-                "no layer of the network gives a feature map (B, C, h, w) with more than one cell; name a layer with "
-                "target_layer, and its token_grid (rows, columns) if it gives a sequence of tokens"
+                "no layer of the network gives a feature map (B, C, h, w) with more than one cell that can change the "
+                "output; name a layer with target_layer, and its token_grid (rows, columns) if it gives a sequence of "
+                "tokens"
             )
-        last = list(shapes)[-1]
-        if len(shapes[last]) == 3:
-            raise ValueError(
-                f"the network ends in tokens ({last!r} gives {shapes[last][1]} of them), not in a feature map; name a "
-                "layer with target_layer, and its token_grid (rows, columns) unless the network has a patch_size"
-            )
-        return candidates[-1]
+        if seen.is_passed_by_all and not last.grid.is_tokens:
+            return last.name
+        if seen.is_passed_by_all:
+            count = last.output.shape[1]
+            reason = f"the network ends in tokens ({last.name!r} gives {count} of them), not in a feature map"
+        else:
+            reason = "several branches of the network see the picture, so that no one layer is its last feature map"
+        grid = f", token_grid=({last.grid.rows}, {last.grid.columns})" if last.grid.is_tokens else ""
+        raise ValueError(
+            f"{reason}; name a layer with target_layer, and its token_grid (rows, columns) if it gives tokens, for "
+            f"example target_layer={last.name!r}{grid}"
+        )
 
     def explain(
         self,
@@ -230,6 +240,7 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
             name = self.filter_layer(pixel_values)
             tail = NetworkTail(self.network, name, read_output, pixel_values, fast=self.config.fast)
             maps = read_layer_maps(tail.layer_output, name, pixel_values, self.config)
+            _refuse_without_effect(tail, maps, name)
             classes = None if objective == "class_oblivious" else self._classes(class_ids, tail.output)
             solved = self._solve(tail, maps, objective, solver, classes, on_update)
             attention, solution, used, final_loss = solved
@@ -306,7 +317,7 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
     ) -> tuple[torch.Tensor, FilterSolution, str, torch.Tensor]:
         """Give attention (B, Q[, T], h, w), the solution shaped (B, Q, ...), the solver used and the final losses."""
         config = self.config
-        head = find_pooled_linear_head(tail, maps.tensor) if maps.is_plain else None
+        head = find_pooled_linear_head(tail, maps) if maps.is_plain else None
         solver = _resolve_solver(solver, head, config.filter_type)
         output_weights = None if classes is None else _output_weights(classes, tail.output.shape[-1], objective)
         per_frame = maps.num_frames > 1 and config.frame_mode == "per_frame"
@@ -426,6 +437,19 @@ def _tail_problems(
     frames = torch.arange(copies, device=device).repeat(len(unfiltered)) if per_frame else None
     problems = torch.arange(len(images), device=device)
     return TailProblems(tail, maps, images, frames, loss_of_output, problems, config.filter_type, config.norm_eps)
+
+
+def _refuse_without_effect(tail: NetworkTail, maps: LayerMaps, name: str) -> None:
+    """Refuse tokens that the output does not depend on, as after the last block of a network with a class token."""
+    if maps.leading_tokens is None:
+        return
+    tail.select(torch.arange(len(tail.output), device=tail.output.device))
+    shape = (len(tail.output), maps.num_frames, *maps.size)
+    if torch.equal(tail.run(maps.filtered(maps.tensor.new_zeros(shape))), tail.run(tail.layer_output)):
+        raise ValueError(
+            f"the output does not depend on the tokens that filter_layer {name!r} gives for the picture (only a class "
+            "token is read after it); take an earlier layer, such as the block before the last"
+        )
 
 
 def _uniform_where_constant(attention: torch.Tensor, maps: LayerMaps, name: str) -> torch.Tensor:

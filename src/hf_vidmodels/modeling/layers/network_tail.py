@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .layer_maps import LayerMaps
+
 # How closely a tail must repeat the recorded output to be trusted, relative to the largest output.
 SAME_OUTPUT = 1e-4
 # The same for a linear head, on a filtered map.
@@ -178,7 +180,7 @@ class _Rows:
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.dim() == 0 or tensor.shape[0] % self.batch_size:
             return tensor
-        folded = tensor.reshape(self.batch_size, -1, *tensor.shape[1:])
+        folded = tensor.unflatten(0, (self.batch_size, tensor.shape[0] // self.batch_size))
         return folded[self.indices].flatten(0, 1)
 
 
@@ -238,43 +240,6 @@ def _with_first_tensor(result: Any, tensor: torch.Tensor) -> Any:
     return type(result)([tensor, *result[1:]])
 
 
-def feature_map_layers(network: nn.Module, pixel_values: torch.Tensor) -> dict[str, tuple[int, ...]]:
-    """List the modules that give a feature map (B, C, h, w) with more than one cell or a token sequence (B, N, C).
-
-    Args:
-        network: any module, in eval mode.
-        pixel_values: inputs that it takes.
-
-    Returns:
-        Shape of their output by dotted name, in the order they finish; modules that run several times are left out.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    repeated: set[str] = set()
-
-    def is_map_or_tokens(result: torch.Tensor) -> bool:
-        is_map = result.dim() == 4 and result.shape[-1] * result.shape[-2] > 1
-        return is_map or (result.dim() == 3 and result.shape[1] > 1)
-
-    def watch(name: str) -> Callable[..., None]:
-        def note(module: nn.Module, arguments: Any, result: Any) -> None:
-            if name in shapes or name in repeated:
-                repeated.add(name)
-                shapes.pop(name, None)
-            elif torch.is_tensor(result) and is_map_or_tokens(result):
-                shapes[name] = tuple(result.shape)
-
-        return note
-
-    handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
-    try:
-        with torch.no_grad():
-            network(pixel_values)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return shapes
-
-
 @dataclass(frozen=True)
 class PooledLinearHead:
     """Output = weight @ mean over cells of the map + bias.
@@ -292,7 +257,7 @@ class PooledLinearHead:
         return nn.functional.linear(feature_maps.mean((-2, -1)), self.weight, self.bias)
 
 
-def find_pooled_linear_head(tail: NetworkTail, feature_maps: torch.Tensor) -> PooledLinearHead | None:
+def find_pooled_linear_head(tail: NetworkTail, maps: LayerMaps) -> PooledLinearHead | None:
     """Give the head when everything after the layer is average pooling and one linear layer, else None.
 
     A candidate has to repeat the network on the maps under a random filter with positive and negative cells, which no
@@ -300,19 +265,16 @@ def find_pooled_linear_head(tail: NetworkTail, feature_maps: torch.Tensor) -> Po
 
     Args:
         tail: the recorded network, with `select` called for the whole batch in order.
-        feature_maps: (B, C, h, w), what the layer gives, in the same form.
+        maps: what the layer gives, of images.
     """
-    if tail.layer_output.shape != feature_maps.shape:
-        return None
-    generator = torch.Generator().manual_seed(0)
-    cells = torch.randn(feature_maps.shape[-2:], generator=generator).to(feature_maps)
-    filtered = feature_maps * cells
-    tail.select(torch.arange(len(feature_maps), device=feature_maps.device))
+    cells = torch.randn(maps.size, generator=torch.Generator().manual_seed(0)).to(maps.tensor)
+    filtered = maps.tensor * cells
+    tail.select(torch.arange(len(filtered), device=filtered.device))
     with torch.no_grad():
-        expected = tail.run(filtered)
+        expected = tail.run(maps.filtered(cells.expand(len(filtered), 1, *maps.size)))
         for layer in tail.linear_layers:
             weight = layer.weight.flatten(1)
-            if weight.shape != (expected.shape[-1], feature_maps.shape[1]):
+            if weight.shape != (expected.shape[-1], filtered.shape[1]):
                 continue
             bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
             head = PooledLinearHead(weight.detach(), bias.detach())
