@@ -1,8 +1,10 @@
+import contextlib
 import math
 import re
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +19,16 @@ from hf_vidmodels.processing.decoding import (
     open_video,
     probe_video,
 )
-from video_examples import moving_square, mux, number_of, turn_clockwise, write_sound
+from video_examples import (
+    moving_square,
+    mux,
+    number_of,
+    transport_stream,
+    turn_clockwise,
+    with_display_matrix,
+    with_palettes,
+    write_sound,
+)
 
 REAL_VIDEOS = Path(__file__).parents[3] / "shared" / "real" / "videos"
 GROUPED = {"g": "12", "bf": "2", "crf": "20"}
@@ -272,6 +283,102 @@ def test_rotated_video_is_shown_upright(tmp_path, mp4):
     assert (metadata.height, metadata.width) == (64, 48)
     # The matrix asks for a quarter turn clockwise: the left edge becomes the upper one.
     assert np.array_equal(decode_frames(rotated, [7, 3]), np.rot90(decode_frames(mp4, [7, 3]), -1, (1, 2)))
+
+
+EIGHT_TURNS = [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]
+
+
+@pytest.mark.parametrize("turn", EIGHT_TURNS)
+def test_pictures_are_turned_and_mirrored_as_the_display_matrix_asks(tmp_path, mp4, turn):
+    turned = with_display_matrix(mp4, tmp_path / "turned.mp4", turn)
+    stored = decode_frames(mp4, [7])[0]
+    a, b, c, d = turn
+    height, width = stored.shape[:2]
+    shown = np.empty((width, height, 3) if b else stored.shape, np.uint8)
+    rows, columns = np.mgrid[:height, :width]
+    x, y = a * columns + c * rows, b * columns + d * rows
+    shown[y - y.min(), x - x.min()] = stored
+    np.testing.assert_array_equal(decode_frames(turned, [7])[0], shown)
+    metadata = probe_video(turned)
+    assert (metadata.height, metadata.width) == shown.shape[:2]
+
+
+def test_turns_by_other_angles_are_refused_and_scales_do_not_count(tmp_path, mp4):
+    slanted = with_display_matrix(mp4, tmp_path / "slanted.mp4", (0.866, 0.5, -0.5, 0.866))
+    with pytest.raises(UnreadableVideoError, match=r"slanted\.mp4 asks to be turned by 30 degrees"):
+        decode_frames(slanted)
+    scaled = with_display_matrix(mp4, tmp_path / "scaled.mp4", (2, 0, 0, -0.5))
+    np.testing.assert_array_equal(decode_frames(scaled, [7])[0], decode_frames(mp4, [7])[0][::-1])
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".nut"])
+def test_colours_of_a_palette_that_came_earlier_are_known_to_every_frame(tmp_path, suffix):
+    frames = with_palettes(tmp_path / f"palette{suffix}")
+    np.testing.assert_array_equal(decode_frames(tmp_path / f"palette{suffix}"), frames)
+    for index in (19, 4, 12):
+        np.testing.assert_array_equal(decode_frames(tmp_path / f"palette{suffix}", [index])[0], frames[index])
+
+
+@pytest.mark.parametrize("starts", [(0, 97), (50, 0), (10, 10), (0, 97, 3)])
+def test_joined_segments_are_one_video_whatever_their_clocks_say(tmp_path, starts):
+    squares = moving_square(30)
+    parts = [transport_stream(tmp_path / f"{k}.ts", squares, start).read_bytes() for k, start in enumerate(starts)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(parts))
+    count = 30 * len(starts)
+    metadata = probe_video(joined)
+    assert metadata.num_frames == count
+    assert metadata.fps == pytest.approx(25, rel=0.02)
+    assert metadata.duration == pytest.approx(count / 25, abs=0.2)
+    everything = decode_frames(joined)
+    assert [number_of(frame) for frame in everything] == [*range(30)] * len(starts)
+    np.testing.assert_array_equal(decode_frames(joined, [count - 2, 33]), everything[[count - 2, 33]])
+
+
+def test_a_long_still_of_another_container_is_no_jump(folder):
+    path = mux(folder / "slides.mkv", moving_square(4), [0, 1000, 61_000, 62_000])
+    assert probe_video(path).duration == pytest.approx(63, abs=1.1)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_frame_of_a_damaged_stream_is_what_decoding_everything_gives_or_a_sentence(tmp_path, codec):
+    pixels = np.clip(moving_square(40).astype(int) + np.random.default_rng(0).integers(0, 60, (40, 48, 64, 3)), 0, 255)
+    whole = mux(tmp_path / "whole.mp4", pixels.astype(np.uint8), range(0, 1600, 40), codec=codec, options={"g": "12"})
+    content, compared = whole.read_bytes(), 0
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        damaged = bytearray(content)
+        for start in random.integers(len(content) // 6, len(content) * 5 // 6, 3):
+            damaged[start : start + 20] = random.integers(0, 256, 20, dtype=np.uint8).tobytes()
+        (tmp_path / "damaged.mp4").write_bytes(damaged)
+        with av.open(str(tmp_path / "damaged.mp4")) as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            everything = []
+            with contextlib.suppress(av.error.FFmpegError):
+                everything.extend(frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+        for index in range(5, len(everything), 9):
+            with contextlib.suppress(UnreadableVideoError):
+                np.testing.assert_array_equal(decode_frames(tmp_path / "damaged.mp4", [index])[0], everything[index])
+                compared += 1
+    assert compared > 10
+
+
+def test_an_animated_webp_is_named_as_such(tmp_path):
+    first, *others = [Image.new("RGB", (64, 48), (40 * number, 0, 0)) for number in range(3)]
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others)
+    for source in (tmp_path / "a.webp", (tmp_path / "a.webp").read_bytes()):
+        with pytest.raises(
+            UnreadableVideoError, match="is an animated WebP, which FFmpeg does not decode; convert it"
+        ):
+            decode_frames(source)
+
+
+def test_frames_of_two_sizes_are_named(tmp_path):
+    for number, width in enumerate((64, 64, 32)):
+        Image.new("RGB", (width, 48)).save(tmp_path / f"{number:05d}.png")
+    with pytest.raises(UnreadableVideoError, match=r"00002\.png has 32x48 pixels .* but frames before it have 64x48"):
+        decode_frames(tmp_path)
+    assert decode_frames(tmp_path, [0, 1]).shape == (2, 48, 64, 3)
 
 
 def test_files_without_moving_pictures_are_one_sentence(tmp_path):

@@ -5,10 +5,12 @@ One door for files (mp4, avi, webm, mkv, gif, anything FFmpeg opens), bytes, the
 
 * variable frame rate: frames are numbered in presentation order; `iterate_frames(fps=...)` and the sampling of clips
   (`frames_shown_at`) go by their times;
-* rotation: frames come upright, in quarter turns, and sizes are those after the rotation;
+* rotation and mirroring: frames come as the display matrix asks, in quarter turns, and sizes are those afterwards;
+* joined segments whose clocks begin anew or jump: times go on where the segment before ended;
 * odd sizes and grey pictures: kept, always three channels; the pixel aspect ratio is not applied;
 * audio only, empty, or no video at all: `UnreadableVideoError`;
-* cut short or damaged: frames before the damage can be read, asking for later ones is an `UnreadableVideoError`.
+* cut short or damaged: a frame is what decoding everything up to it gives, or an `UnreadableVideoError`; frames before
+  the damage can be read. Frames are numbered by their packets, also where a decoder gives nothing for some of them.
 """
 
 import os

@@ -104,15 +104,27 @@ class VideoFile:
                 continue
             if done == len(wanted):
                 return
+        if self._is_animated_webp():
+            raise UnreadableVideoError(
+                f"{self.name} is an animated WebP, which FFmpeg does not decode; convert it, for example to mp4 or GIF"
+            )
         raise UnreadableVideoError(
             f"frame {wanted[done]} of {self.name} cannot be decoded, although {self.num_frames} frames are announced: "
             "the file was cut short or is damaged"
         )
 
+    def _is_animated_webp(self) -> bool:
+        if isinstance(self._content, bytes):
+            start = self._content[:21]
+        else:
+            with self._content.open("rb") as file:
+                start = file.read(21)
+        return start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and bool(start[20] & 2)
+
     def _decode_by_counting(self, wanted: list[int]) -> Iterator[np.ndarray]:
         """Decode everything from the start up to the last wanted frame."""
         with self._open() as (container, stream):
-            to_pixels = _PixelConverter()
+            to_pixels = _PixelConverter(self.name)
             number = position = 0
             for packet in container.demux(stream):
                 for frame in _decode_packet(stream, packet):
@@ -131,7 +143,9 @@ class VideoFile:
                 from the start finds them.
         """
         with self._open() as (container, stream):
-            to_pixels = _PixelConverter()
+            # What a decoder makes of damage depends on the frames before, some of which are left out here.
+            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+            to_pixels = _PixelConverter(self.name)
             decoder = _RunDecoder(container, stream, self.packets)
             runs = list(self.packets.runs(wanted))
             if not runs or runs[0].frames[0] != wanted[0]:
@@ -186,7 +200,7 @@ class _RunDecoder:
             if frame.pts is not None and frame.pts < self._listed.timestamps[run.first_frame]:
                 continue
             number = self._listed.frame_at(frame.pts)
-            if number is None or not last < number <= run.frames[position]:
+            if frame.is_corrupt or number is None or not last < number <= run.frames[position]:
                 raise _OutOfStepError
             last = number
             if number == run.frames[position]:
@@ -236,17 +250,57 @@ class _RunDecoder:
 
 
 class _PixelConverter:
-    """Decoded frames to upright RGB arrays; keeps the scaler that would otherwise be set up for every frame."""
+    """Decoded frames to upright RGB arrays; keeps the scaler that would otherwise be set up for every frame.
 
-    def __init__(self) -> None:
+    Args:
+        name: what messages call the video.
+    """
+
+    def __init__(self, name: str) -> None:
         from av.video.reformatter import VideoReformatter
 
+        self._name = name
         self._reformatter = VideoReformatter()
+        self._matrix: bytes | None = None
+        self._turn = (False, False, False)
 
     def __call__(self, frame: "av.VideoFrame") -> np.ndarray:
-        quarter_turns = round(frame.rotation / 90) % 4
+        """Convert a frame.
+
+        Raises:
+            UnreadableVideoError: it asks for a turn that is no quarter turn.
+        """
         pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
+        matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+        if matrix is None:
+            return pixels
+        if matrix != self._matrix:
+            self._matrix, self._turn = matrix, _read_display_matrix(matrix, self._name)
+        transposed, mirrored, upside_down = self._turn
+        pixels = pixels.transpose(1, 0, 2) if transposed else pixels
+        return np.ascontiguousarray(pixels[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+
+def _read_display_matrix(matrix: bytes, name: str) -> tuple[bool, bool, bool]:
+    """Say how a display matrix turns pictures: rows and columns swapped, then mirrored, then upside down.
+
+    The nine numbers take (x, y, 1) to (x', y', w') from the left; four of them turn and mirror, as FFmpeg reads them:
+    their size does not count, nor the shift.
+
+    Raises:
+        UnreadableVideoError: it turns by more than a degree beside a quarter turn.
+    """
+    x_by_x, y_by_x, _, x_by_y, y_by_y, *_ = np.frombuffer(matrix, np.int32).astype(float)
+    if not np.hypot(x_by_x, x_by_y) or not np.hypot(y_by_x, y_by_y):
+        return False, False, False
+    angle = np.degrees(np.arctan2(y_by_x / np.hypot(y_by_x, y_by_y), x_by_x / np.hypot(x_by_x, x_by_y)))
+    if abs(angle - 90 * round(angle / 90)) > 1:
+        raise UnreadableVideoError(
+            f"{name} asks to be turned by {angle:.0f} degrees; only quarter turns are read, convert it without"
+        )
+    if round(angle / 90) % 2:
+        return True, bool(x_by_y < 0), bool(y_by_x < 0)
+    return False, bool(x_by_x < 0), bool(y_by_y < 0)
 
 
 def _decode_packet(stream: Any, packet: Any) -> Iterator["av.VideoFrame"]:
