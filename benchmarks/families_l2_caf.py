@@ -1,6 +1,6 @@
 """Which classifiers `L2CafForObjectLocalization.from_network` wraps: one of each family, with random weights.
 
-    python benchmarks/families_l2_caf.py                     # all, about ten minutes on one core
+    python benchmarks/families_l2_caf.py                     # all, about 20 minutes on one core
     python benchmarks/families_l2_caf.py --library timm --name swin
 
 A family is wrapped as it is, or refused with a layer and a grid; these are then tried. Exit status 1 if one fails.
@@ -36,8 +36,9 @@ skresnet18 starnet_s1 swiftformer_xs swin_tiny_patch4_window7_224 swinv2_tiny_wi
 tnt_s_patch16_224 tresnet_m twins_pcpvt_small visformer_tiny vit_small_patch14_reg4_dinov2
 vit_base_patch16_siglip_224 vit_tiny_patch16_224 volo_d1_224 vovnet39a xception41 xcit_nano_12_p16_224
 """
-# Wrappers; one that needs a further library; one that reads clusters of colours; one whose answer has no logits.
-LEFT_OUT = ("timm_wrapper", "l2_caf", "dinat", "imagegpt", "pp_lcnet")
+# Wrappers; one that needs a further library; those that read clusters of colours, cut patches or text too; and one whose
+# answer has no logits.
+LEFT_OUT = ("timm_wrapper", "l2_caf", "dinat", "imagegpt", "siglip2", "shieldgemma2", "pp_lcnet")
 NUM_CLASSES = 5
 
 
