@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_vidmodels.metrics import mask_average_precision
 from hf_vidmodels.metrics.mask_average_precision import AP_NAMES, coco_average_precision
 from hf_vidmodels.metrics.mask_quality import (
     SEMI_STUFF,
@@ -15,6 +16,7 @@ from hf_vidmodels.metrics.mask_quality import (
     retention_rate,
 )
 from hf_vidmodels.modeling.ops.run_length_masks import encode_masks
+from hf_vidmodels.optional_packages import require
 from mask_examples import boxes, random_pictures
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "mal"
@@ -62,8 +64,20 @@ def test_the_twelve_numbers_are_those_of_the_official_evaluation(official, iou_t
 @settings(max_examples=15, deadline=None)
 def test_both_evaluators_give_the_same_numbers(seed):
     predictions, truth = random_pictures(seed)
-    reference = coco_average_precision(predictions, truth)
+    reference = coco_average_precision(predictions, truth, backend="pycocotools")
     assert coco_average_precision(predictions, truth, backend="faster") == pytest.approx(reference, abs=1e-12)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_faster_evaluator_is_taken_where_it_is_installed(monkeypatch, is_installed):
+    asked = []
+    monkeypatch.setattr(mask_average_precision, "find_spec", lambda name: is_installed or None)
+    monkeypatch.setattr(
+        mask_average_precision, "require", lambda name, work: asked.append(name) or require(name, work)
+    )
+    predictions, truth = random_pictures(1)
+    assert coco_average_precision(predictions, truth)["AP"] is not None
+    assert asked == (["faster_coco_eval"] if is_installed else [])
 
 
 def test_perfect_masks_score_one_and_none_at_all_zero():

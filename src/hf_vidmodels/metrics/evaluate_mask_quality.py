@@ -35,7 +35,7 @@ Args:
         "area": square pixels, "iscrowd": 0 or 1};
         "retention": mask AP of the segmenter trained on true masks.
     class_names: "miou": list of class names, for the split in things and semi-stuff.
-    backend: "mask_ap": "pycocotools" or "faster" (package faster-coco-eval).
+    backend: "mask_ap": "pycocotools" or "faster" (package faster-coco-eval); by default the latter where installed.
 Returns:
     fractions in [0, 1], None where nothing was to be measured; "retention": {"retention_rate": percent}.
 """
@@ -80,7 +80,7 @@ class InstanceMaskQuality(evaluate.Metric):
         predictions: list[Any],
         references: list[Any],
         class_names: list[str] | None = None,
-        backend: str = "pycocotools",
+        backend: str | None = None,
     ) -> dict[str, float | None]:
         if self.config_name == "miou":
             labels, areas = ([reference[field] for reference in references] for field in ("label", "box_area"))

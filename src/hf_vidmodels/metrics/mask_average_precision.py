@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def coco_average_precision(
     predictions: Sequence[Mapping[str, Any]],
     ground_truth: Mapping[str, Any],
     iou_type: str = "segm",
-    backend: str = "pycocotools",
+    backend: str | None = None,
 ) -> dict[str, float | None]:
     """Evaluate predicted instances as COCO does.
 
@@ -32,7 +33,8 @@ def coco_average_precision(
             counts under the size of its box, another under that of its mask.
         ground_truth: content of a COCO instance file: `images`, `annotations`, `categories`.
         iou_type: `"segm"` or `"bbox"`.
-        backend: `"pycocotools"`, or `"faster"` for the same numbers from the package faster-coco-eval.
+        backend: `"pycocotools"`, or `"faster"` for the same numbers from the package faster-coco-eval; None: the
+            latter where it is installed.
 
     Returns:
         `AP_NAMES` as fractions: average precision over IoU 0.5 to 0.95, at 0.5, at 0.75, of small, medium and large
@@ -70,8 +72,10 @@ def coco_average_precision(
     }
 
 
-def _backend(name: str) -> tuple[Any, Any]:
+def _backend(name: str | None) -> tuple[Any, Any]:
     """Give the classes COCO and COCOeval of a backend."""
+    if name is None:
+        name = "faster" if find_spec("faster_coco_eval") else "pycocotools"
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
     if name == "pycocotools":

@@ -84,26 +84,6 @@ class TemporalDetectionResult:
         values = zip(self.tiou_thresholds, self.mAP.tolist(), strict=True)
         return {f"mAP@{threshold:g}": value for threshold, value in values} | {"average_mAP": self.average_mAP}
 
-    def to_table(self, title: str = "Average precision per class") -> dict[str, Any]:
-        """Return `{"title", "columns", "rows"}`: one row per class and one for their mean.
-
-        The last column is the mean over `average_thresholds`, which its head states.
-        """
-        averaged = _positions(self.average_thresholds, self.tiou_thresholds, "average_thresholds")
-        average_name = f"average {self.average_thresholds[0]:g}:{self.average_thresholds[-1]:g}"
-        names = [*self.class_names, "mean"]
-        counts = [*self.num_annotations.tolist(), int(self.num_annotations.sum())]
-        values = np.concatenate([self.ap, self.mAP[None]])
-        averages = values[:, averaged].mean(axis=1, keepdims=True)
-        return {
-            "title": title,
-            "columns": ["class", "annotations", *(f"AP@{value:g}" for value in self.tiou_thresholds), average_name],
-            "rows": [
-                [name, count, *row]
-                for name, count, row in zip(names, counts, np.hstack([values, averages]).tolist(), strict=True)
-            ],
-        }
-
 
 def temporal_detection_map(
     predictions: Mapping[str, Mapping[str, Any]] | SegmentTable,
