@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoModel, AutoModelForImageClassification
+from transformers.pipelines import PIPELINE_REGISTRY
 
 import hf_vidmodels
 from hf_vidmodels import auto, configuration, modeling, processing, tasks
@@ -75,6 +76,10 @@ def test_public_names_are_those_of_the_methods_and_our_own_auto_classes():
         assert {method.config, method.processor, *method.models.values()} <= set(hf_vidmodels.__all__)
     assert set(auto.OWN_AUTO_CLASSES) <= set(hf_vidmodels.__all__)
     assert hf_vidmodels.AutoModelForMaskLabeling is AUTO_CLASSES["mask-labeling"]
+
+
+def test_object_localization_has_one_name_and_answers_to_its_former_one():
+    assert PIPELINE_REGISTRY.check_task("attention-localization")[0] == "object-localization"
 
 
 # -- a method with two models, one of them for a task of its own
