@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..tasks import TASKS, resolve
 from .content_checks import Problem, find_content_problems
+from .split_checks import find_split_problems
 
 if TYPE_CHECKING:
     from datasets import ClassLabel, Dataset, DatasetDict, Features
@@ -272,6 +273,7 @@ def find_problems(corpus: "Dataset | DatasetDict", task: str, *, allow_out_of_du
     return find_column_problems(corpus, task) or [
         *dict.fromkeys(unread),
         *find_content_problems(splits, task, allow_out_of_duration=allow_out_of_duration),
+        *find_split_problems(splits),
     ]
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ...processing.media_suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from ..class_lists import CLASS_FILE, class_lookup, order_classes, read_class_names
-from ..content_checks import find_shared_files, name_some
+from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
+from ..split_checks import find_shared_files
 from ..split_names import SPLIT_NAMES, UNLABELLED_SPLIT, split_named
 
 if TYPE_CHECKING:
