@@ -159,6 +159,14 @@ def test_views_for_evaluation_are_those_of_the_processor(folder):
     assert torch.equal(single, processor(folder / "0.mp4")["pixel_values"])
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_views_are_no_test(folder, number):
+    processor = SttsVideoProcessor.from_config(SttsConfig.from_preset("tiny-mvit"))
+    for options in ({"num_views": number}, {"num_crops": number}):
+        with pytest.raises(ValueError, match=f"must be at least 1, got .*{number}.*; leave them out"):
+            VideoViews(readable(folder), processor, **options)
+
+
 def test_evaluation_reports_what_it_could_not_read_and_drops_nothing(folder):
     processor = SttsVideoProcessor.from_config(SttsConfig.from_preset("tiny-mvit"))
     views = VideoViews(with_bad_files(folder), processor)

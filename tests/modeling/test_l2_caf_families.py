@@ -150,6 +150,12 @@ def test_the_part_after_a_class_token_alone_is_read_explains_nothing():
         L2CafForObjectLocalization.from_network(network, "vit.layers.2").explain(pictures)
 
 
+def test_a_label_that_is_passed_over_is_refused_and_no_loss_of_nan():
+    network, pictures = prepared(WRAPPED["shufflenet"][0])
+    with pytest.raises(ValueError, match=r"labels must be class ids 0\.\.4 .* got -100"):
+        L2CafForObjectLocalization.from_network(network, num_labels=5)(pictures, labels=torch.tensor([-100, -100]))
+
+
 @pytest.mark.parametrize(
     ("shape", "image_size", "grid"),
     [

@@ -292,6 +292,7 @@ def test_a_partially_trained_cascade_answers_with_the_steps_it_has(case, model):
     [
         ({"input_features": torch.zeros(2, 9, 7)}, r"input_features must have shape \(batch, snippets"),
         ({"attention_mask": torch.ones(2, 3)}, "attention_mask must have shape"),
+        ({"attention_mask": torch.tensor([[1] * 9, [0] * 9])}, "attention_mask is 0 for every snippet of video 1"),
         ({"step": 2}, "step must be between 0 and 1"),
         ({"proposal_boxes": None}, "step 1 needs proposal_boxes from step 0; `localize`"),
         ({"proposal_boxes": torch.zeros(1, 4, 2)}, "proposal_boxes must have shape"),

@@ -60,5 +60,7 @@ def test_a_broken_video_and_options_of_other_tasks_are_named(predict, checkpoint
     assert status == 2 and "failed: c: " in out
     assert err.splitlines()[-1] == "error: 1 of 3 videos could not be classified: c"
     assert (tmp_path / "out" / "b.png").is_file()
+    status, out, _ = predict("--model", checkpoint, "--input", videos / "b.mp4", "--num_views", 0)
+    assert status == 2 and "num_views must be at least 1, got 0" in out
     status, _, err = predict("--model", checkpoint, "--input", videos, "--embed_video")
     assert status == 2 and "--embed_video is for temporal-action-localization" in err

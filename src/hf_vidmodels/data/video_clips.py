@@ -113,7 +113,7 @@ class VideoViews(TorchDataset):
         num_crops: crops of each; `None` for those of the processor's test protocol.
 
     Raises:
-        ValueError: the processor gives pictures of no fixed size.
+        ValueError: the processor gives pictures of no fixed size, or `num_views` or `num_crops` is below 1.
     """
 
     def __init__(
@@ -127,6 +127,11 @@ class VideoViews(TorchDataset):
         self.processor = processor
         self.num_views = processor.evaluation_views if num_views is None else num_views
         self.num_crops = processor.evaluation_crops if num_crops is None else num_crops
+        if min(self.num_views, self.num_crops) < 1:
+            raise ValueError(
+                f"num_views and num_crops must be at least 1, got {self.num_views} and {self.num_crops}; leave them "
+                "out for the model's protocol"
+            )
         self._shape = (self.num_views * self.num_crops, processor.num_frames, 3, *processor.picture_size)
 
     def __len__(self) -> int:
