@@ -205,6 +205,8 @@ class AsmLocConfig(VidModelsConfig):
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if not 0 < self.nms_threshold <= 1:
             raise ValueError(f"nms_threshold must be in (0, 1], got {self.nms_threshold}")
+        if not 0 <= self.class_threshold <= 1:
+            raise ValueError(f"class_threshold must lie in [0, 1], got {self.class_threshold}")
         if not 0 < self.proposal_score_ratio <= 1:
             raise ValueError(f"proposal_score_ratio must be in (0, 1], got {self.proposal_score_ratio}")
         if self.proposal_extension < 0:

@@ -7,8 +7,10 @@ every `validate_*` method runs after construction, and keys that are no field be
 import copy
 import difflib
 import logging
+import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import wraps
 from typing import Any, ClassVar
@@ -39,6 +41,14 @@ KEYS_OF_TRANSFORMERS = frozenset(
         "torch_dtype",
         "transformers_version",
     }
+)
+
+# By patterns of field names, the largest values with which a model can be built. Others have no bound.
+LARGEST_VALUES = (
+    (r"(\w+_)?num_(\w+_)?layers|depths?|num_refinement_steps", 1000),
+    (r"(\w+_)?image_size", 8192),
+    (r"(\w+_)?(hidden|embed|embedding|intermediate|patch|kernel|window)_size|(\w+_)?dim", 65536),
+    (r"num_channels|num_(\w+_)?heads|num_frames|num_snippets|upsample_scale", 65536),
 )
 
 
@@ -101,12 +111,46 @@ class VidModelsConfig(PreTrainedConfig):
             del self.auto_map
         super().save_pretrained(save_directory, **kwargs)
 
+    def validate_all_numbers(self) -> None:
+        """Refuse numbers that no model can have; runs before the checks of the single configurations.
+
+        Raises:
+            ValueError: a number is NaN or infinite, beyond a bound of `LARGEST_VALUES`, or no number of heads; class
+                ids have gaps.
+        """
+        for field in fields(self):
+            for value in _numbers_in(getattr(self, field.name)):
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ValueError(f"{field.name} must be a finite number, got {value}")
+                largest = next((most for name, most in LARGEST_VALUES if re.fullmatch(name, field.name)), None)
+                if largest is not None and value > largest:
+                    raise ValueError(
+                        f"{field.name} must be at most {largest}, got {value}; a larger model could not be built in "
+                        "any reasonable time and memory"
+                    )
+                if field.name.endswith("heads") and value < 1:
+                    raise ValueError(f"{field.name} must be at least 1, got {value}")
+        if self.id2label and sorted(self.id2label) != list(range(len(self.id2label))):
+            raise ValueError(
+                f"id2label must name the classes 0 to {len(self.id2label) - 1} without gaps, got the ids "
+                f"{', '.join(map(str, sorted(self.id2label)[:10]))}{', ...' if len(self.id2label) > 10 else ''}"
+            )
+
     def _warn_of_unknown_keys(self, kwargs: dict[str, Any]) -> None:
         known = {field.name for field in fields(self)} | KEYS_OF_TRANSFORMERS
         for key in sorted(set(kwargs) - known):
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             logger.warning("%s has no field %r, it is kept but has no effect%s", type(self).__name__, key, hint)
+
+
+def _numbers_in(value: Any) -> Iterator[int | float]:
+    """Give a number, or those in nested lists and dicts."""
+    if isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers_in(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
 
 
 def strict_config(config_class: type[VidModelsConfig]) -> type[VidModelsConfig]:
