@@ -36,8 +36,8 @@ skresnet18 starnet_s1 swiftformer_xs swin_tiny_patch4_window7_224 swinv2_tiny_wi
 tnt_s_patch16_224 tresnet_m twins_pcpvt_small visformer_tiny vit_small_patch14_reg4_dinov2
 vit_base_patch16_siglip_224 vit_tiny_patch16_224 volo_d1_224 vovnet39a xception41 xcit_nano_12_p16_224
 """
-# Wrappers; one that needs a further library; those that read clusters of colours, cut patches or text too; and one whose
-# answer has no logits.
+# Wrappers; one that needs a further library; those that read clusters of colours, cut patches or text too; and one
+# whose answer has no logits.
 LEFT_OUT = ("timm_wrapper", "l2_caf", "dinat", "imagegpt", "siglip2", "shieldgemma2", "pp_lcnet")
 NUM_CLASSES = 5
 
