@@ -3,6 +3,7 @@
 import io
 import os
 import runpy
+import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -56,3 +57,16 @@ def run_here(name: str, *words: Any) -> Done:
             for shared in (AcceleratorState, GradientState, PartialState):
                 shared._reset_state()
     return Done(status, stdout.getvalue(), stderr.getvalue())
+
+
+def run_in_two_processes(name: str, *words: Any) -> Done:
+    """Run a script of scripts/ in two processes on the CPU, as accelerate's launcher does."""
+    ended = subprocess.run(
+        [*TWO_PROCESSES, str(SCRIPTS / name), *map(str, words)],
+        env=environment(ACCELERATE_USE_CPU="true"),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    return Done(ended.returncode, ended.stdout, ended.stderr)

@@ -7,6 +7,9 @@ from fractions import Fraction
 import av
 import numpy as np
 
+# Encoder options: a key frame every twelve, two B frames between others.
+GROUPED = {"g": "12", "bf": "2", "crf": "20"}
+
 
 def moving_square(num_frames=40, height=48, width=64):
     """Frames that carry their number as six black or white blocks in the upper rows; a square moves below."""

@@ -42,18 +42,6 @@ def numbers_of(clip):
     return [number_of(frame.permute(1, 2, 0).numpy() * 255) for frame in clip]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("videos")
-
-
-@pytest.fixture(scope="module")
-def mp4(folder):
-    path = folder / "square.mp4"
-    write_video(path, moving_square(), 25, options={"g": "12", "bf": "2", "crf": "20"})
-    return path
-
-
 # -- what goes in
 
 

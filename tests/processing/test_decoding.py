@@ -20,6 +20,7 @@ from hf_vidmodels.processing.decoding import (
     probe_video,
 )
 from video_examples import (
+    GROUPED,
     moving_square,
     mux,
     number_of,
@@ -31,19 +32,6 @@ from video_examples import (
 )
 
 REAL_VIDEOS = Path(__file__).parents[3] / "shared" / "real" / "videos"
-GROUPED = {"g": "12", "bf": "2", "crf": "20"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("videos")
-
-
-@pytest.fixture(scope="module")
-def mp4(folder):
-    path = folder / "square.mp4"
-    write_video(path, moving_square(), 25, options=GROUPED)
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".webm", ".mkv", ".mov", ".gif"])

@@ -1,13 +1,12 @@
 """scripts/evaluate.py scores a finished run as the run scored itself, and says what does not fit."""
 
 import json
-import subprocess
 
 import pytest
 from transformers import ResNetConfig, ResNetModel
 
 from asm_loc_corpus import SPLITS, write_corpus, write_recipe
-from script_runs import SCRIPTS, TWO_PROCESSES, environment, run_here
+from script_runs import run_here, run_in_two_processes
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +42,8 @@ def test_its_results_are_those_that_the_run_reported(finished_run, corpus, tmp_p
 
 def test_two_processes_share_the_videos_and_find_what_one_finds(finished_run, corpus, tmp_path):
     words = ["--model", str(finished_run), "--dataset_name", str(corpus), "--output_dir", str(tmp_path / "out")]
-    done = subprocess.run(
-        [*TWO_PROCESSES, str(SCRIPTS / "evaluate.py"), *words],
-        env=environment(ACCELERATE_USE_CPU="true"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_in_two_processes("evaluate.py", *words)
+    assert done.status == 0, done.stderr
     assert read(tmp_path / "out", "metrics.json") == read(finished_run, "metrics.json")
     assert read(tmp_path / "out", "predictions.json") == read(finished_run, "predictions.json")
     assert done.stdout.count("timelines.png") == 1

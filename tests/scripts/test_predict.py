@@ -1,6 +1,5 @@
 import json
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from feature_extraction_examples import save_tiny_checkpoint, tiny_extractor, write_moving_video
 from hf_vidmodels.metrics.activitynet_files import read_activitynet_results
-from script_runs import SCRIPTS, TWO_PROCESSES, environment
+from script_runs import run_in_two_processes
 
 CLASSES = ["swing", "spin", "bounce"]
 
@@ -51,14 +50,8 @@ def test_two_processes_share_the_inputs_and_one_writes_what_all_found(checkpoint
     np.save(inputs / "narrow.npy", np.zeros((3, 4), np.float32))
     assert predict("--model", checkpoint, "--input", inputs)[0] == 2
     words = ["--model", str(checkpoint), "--input", str(inputs), "--output_dir", str(tmp_path / "both")]
-    done = subprocess.run(
-        [*TWO_PROCESSES, str(SCRIPTS / "predict.py"), *words],
-        env=environment(ACCELERATE_USE_CPU="true"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0 and done.stderr.count("error: 1 of 3 inputs could not be predicted on: narrow") == 1
+    done = run_in_two_processes("predict.py", *words)
+    assert done.status != 0 and done.stderr.count("error: 1 of 3 inputs could not be predicted on: narrow") == 1
     assert done.stdout.count("failed: narrow: ") == 1
     ours, theirs = (
         read_activitynet_results(tmp_path / folder / "predictions.json", CLASSES) for folder in ("both", "out")

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from asm_loc_corpus import SPLITS, WIDTH, write_corpus, write_recipe
-from script_runs import SCRIPTS, TWO_PROCESSES, environment, run_here
+from script_runs import SCRIPTS, environment, run_here, run_in_two_processes
 
 TRAIN = str(SCRIPTS / "train.py")
 
@@ -40,14 +40,8 @@ def test_two_processes_share_the_final_evaluation_and_the_proposals(tmp_path):
     corpus = write_corpus(tmp_path / "corpus", splits=splits)
     recipe = write_recipe(tmp_path / "small.yaml", corpus, per_device_train_batch_size=2)
     run = tmp_path / "run"
-    done = subprocess.run(
-        [*TWO_PROCESSES, TRAIN, "--recipe", str(recipe), "--output_dir", str(run)],
-        env=environment(ACCELERATE_USE_CPU="true"),
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_in_two_processes("train.py", "--recipe", recipe, "--output_dir", run)
+    assert done.status == 0, done.stderr[-3000:]
     assert read(run, "run.json")["world_size"] == 2
     proposals = read(run / "checkpoints" / "work", "proposals_step0.json")
     assert set(proposals) == {f"{split}{number}" for split, count in splits.items() for number in range(count)}

@@ -1,7 +1,6 @@
 """MAL by the real commands: two processes train on a folder with COCO files, and the run labels one of them."""
 
 import json
-import subprocess
 
 import pytest
 import yaml
@@ -10,7 +9,7 @@ from pycocotools.coco import COCO
 from hf_vidmodels.data.embedded.embedded_corpora import load_embedded_corpus
 from hf_vidmodels.data.embedded.embedded_pictures import PictureParameters
 from hf_vidmodels.data.instances.coco_content import write_instance_file
-from script_runs import SCRIPTS, TWO_PROCESSES, environment, run_here
+from script_runs import run_here, run_in_two_processes
 
 CORPUS = PictureParameters(
     splits=(("train", 9), ("test", 5)),
@@ -65,14 +64,8 @@ def test_two_processes_train_and_the_run_labels_a_file(corpus, tmp_path):
     recipe, run = tmp_path / "small.yaml", tmp_path / "run"
     recipe.write_text(yaml.safe_dump({**RECIPE, "dataset_name": str(corpus)}))
     words = ["--recipe", str(recipe), "--output_dir", str(run)]
-    done = subprocess.run(
-        [*TWO_PROCESSES, str(SCRIPTS / "train.py"), *words],
-        env=environment(ACCELERATE_USE_CPU="true"),
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_in_two_processes("train.py", *words)
+    assert done.status == 0, done.stderr[-3000:]
     assert json.loads((run / "run.json").read_text())["world_size"] == 2
     results = json.loads((run / "metrics.json").read_text())
     assert 0 < results["metrics"]["mIoU"] < 1

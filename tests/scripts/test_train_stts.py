@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from script_runs import SCRIPTS, TWO_PROCESSES, environment, run_here
+from script_runs import SCRIPTS, environment, run_here, run_in_two_processes
 from stts_corpus import make_corpus, write_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:split 'test'.*have no example", "ignore:split 'test'.*has no example")
@@ -31,14 +31,8 @@ def read(folder, name):
 def test_two_processes_share_the_evaluation_and_evaluate_py_finds_the_same_alone(corpus, tmp_path):
     recipe = write_recipe(tmp_path / "small.yaml", corpus, num_train_epochs=1, stages=[FULL])
     run = tmp_path / "run"
-    done = subprocess.run(
-        [*TWO_PROCESSES, TRAIN, "--recipe", str(recipe), "--output_dir", str(run)],
-        env=environment(ACCELERATE_USE_CPU="true"),
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_in_two_processes("train.py", "--recipe", recipe, "--output_dir", run)
+    assert done.status == 0, done.stderr[-3000:]
     assert read(run, "run.json")["world_size"] == 2
     alone = run_here("evaluate.py", "--model", run, "--corpus", corpus, "--output_dir", tmp_path / "alone")
     assert alone.status == 0, alone.stderr
