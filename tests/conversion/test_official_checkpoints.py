@@ -1,9 +1,12 @@
+import contextlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from hf_vidmodels.conversion.official_checkpoints import load_strictly, read_state_dict
 
@@ -69,6 +72,49 @@ def test_unreadable_files_and_other_content_are_named(tmp_path, weights):
             read_state_dict(tmp_path / name)
     with pytest.raises(ValueError, match="the given state dict holds no weights"):
         read_state_dict({})
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (torch.zeros(2, dtype=torch.complex64), "no plain numbers in 'odd' but complex64"),
+        (torch.zeros(2, dtype=torch.bool), "no plain numbers in 'odd' but bool"),
+        (torch.zeros(2).to_sparse(), "no plain numbers in 'odd' but float32 .torch.sparse_coo"),
+        (torch.tensor([1.0, float("nan")]), "values in 'odd' that are NaN or infinite"),
+        (torch.tensor([1.0, float("-inf")], dtype=torch.float16), "values in 'odd' that are NaN or infinite"),
+    ],
+)
+def test_values_that_no_network_computes_with_are_named(value, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        read_state_dict({"weight": torch.ones(2), "odd": value})
+    assert read_state_dict({"num_batches_tracked": torch.tensor(3)})["num_batches_tracked"] == 3
+
+
+def test_whole_numbers_are_no_weights():
+    layer = nn.Linear(2, 1, bias=False)
+    with pytest.raises(ValueError, match="theirs holds torch.int64 but the model's weight torch.float32"):
+        load_strictly(layer, {"weight": torch.ones(1, 2, dtype=torch.int64)}, {"weight": "theirs"})
+
+
+def test_an_archive_that_announces_far_more_than_it_holds_is_not_opened(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 50_000_000)
+    with pytest.raises(
+        ValueError, match="bomb.pth is not a complete file of torch.save .it announces 50,000,000 bytes"
+    ):
+        read_state_dict(tmp_path / "bomb.pth")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_files_are_one_sentence_wherever_the_damage_is(tmp_path, weights, seed):
+    torch.save(weights, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(0, len(content), 40):
+        content[place] = rng.integers(0, 256)
+    (tmp_path / "a.pth").write_bytes(content[: rng.integers(10, len(content) + 1)])
+    with contextlib.suppress(ValueError):
+        read_state_dict(tmp_path / "a.pth")
 
 
 def test_strict_loading_uses_every_weight_or_names_it(weights):

@@ -1,3 +1,4 @@
+import contextlib
 import warnings
 
 import h5py
@@ -187,3 +188,26 @@ def test_a_rate_that_fits_the_duration_gives_no_warning():
 def test_a_rate_that_does_not_fit_warns_and_says_what_would():
     with pytest.warns(UserWarning, match=r"video_7 span 64\.0 s .* lasts 53\.3 s; 30\.0 fps or 13\.3 frames"):
         assert not check_feature_rate(100, 53.3333, 25.0, 16, "video_7")
+
+
+def test_files_that_announce_gigabytes_are_refused_before_memory_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_vidmodels.processing.feature_reading.MAX_BYTES", 10**6)
+    np.savez_compressed(tmp_path / "a.npz", np.zeros((1000, 400), np.float32))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", shape=(10**9, 1000), dtype="float32", chunks=(1000, 1000))
+    for name in ("a.npz", "a.h5"):
+        with pytest.raises(ValueError, match=rf"{name} announces an array of [\d,]+ bytes"):
+            read_features(tmp_path / name)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_inside_hdf5_is_one_sentence(tmp_path, seed):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.ones((20, 4), np.float32), compression="gzip")
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(100, len(content), 30):
+        content[place] = rng.integers(0, 256)
+    (tmp_path / "a.h5").write_bytes(content)
+    with contextlib.suppress(ValueError):
+        read_features(tmp_path / "a.h5")

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ SAFE_NUMPY_GLOBALS = [
 # Command-line options that training scripts save with the weights: attributes and nothing else.
 SAFE_GLOBALS = [*SAFE_NUMPY_GLOBALS, argparse.Namespace]
 MAX_NAMES_SHOWN = 8
+# torch.save stores without compression, so its files announce about what they are long.
+MAX_INFLATION = 2
 
 
 def read_state_dict(
@@ -41,7 +44,8 @@ def read_state_dict(
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: a file of another kind, damaged or with pickled code, or content that is no set of tensors.
+        ValueError: a file of another kind, damaged or with pickled code, content that is no set of tensors, or a
+            tensor whose values no network computes with; names it.
     """
     name, content = "the given state dict", source
     if isinstance(source, str | os.PathLike):
@@ -53,6 +57,7 @@ def read_state_dict(
     for key, value in content.items():
         if not isinstance(value, torch.Tensor):
             raise ValueError(f"{name} is no dict of tensors: {key!r} is of type {type(value).__name__}")
+        _check_values(name, key, value)
     return dict(content)
 
 
@@ -79,7 +84,24 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, torch.Tensor], offi
                 f"{official_names[key]} has shape {tuple(value.shape)} but the model's {key} has "
                 f"{tuple(wanted[key].shape)}; the official configuration does not belong to this checkpoint"
             )
+        if value.is_floating_point() != wanted[key].is_floating_point():
+            raise ValueError(
+                f"{official_names[key]} holds {value.dtype} but the model's {key} {wanted[key].dtype}; convert the "
+                "checkpoint that was trained"
+            )
     model.load_state_dict(state_dict)
+
+
+def _check_values(name: str, key: str, value: torch.Tensor) -> None:
+    """Refuse what would become a weight without a word: another type of number, or none."""
+    if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.dtype is torch.bool:
+        kind = str(value.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{name} has no plain numbers in {key!r} but {kind} ({value.layout}); convert the checkpoint that was "
+            "trained, as floating-point numbers"
+        )
+    if value.is_floating_point() and not value.float().isfinite().all():
+        raise ValueError(f"{name} has values in {key!r} that are NaN or infinite; its training went wrong")
 
 
 def _read_file(path: Path) -> Any:
@@ -94,6 +116,7 @@ def _read_file(path: Path) -> Any:
         raise ValueError(f"{path} is not a checkpoint; use .safetensors or one of {', '.join(PICKLE_SUFFIXES)}")
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
+            _refuse_inflated(path)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = next((line for line in str(error).splitlines() if "rror:" in line), str(error).partition("\n")[0])
@@ -101,8 +124,21 @@ def _read_file(path: Path) -> Any:
             f"{path} holds more than weights, which is not read because it can run any code ({reason.strip()}); "
             "save its state dict alone with torch.save or safetensors"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a complete file of torch.save ({error}); copy it again") from error
+    except Exception as error:
+        # Damage shows as whatever the parsing of the file runs into.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a complete file of torch.save ({reason}); copy it again") from error
+
+
+def _refuse_inflated(path: Path) -> None:
+    """Refuse an archive that would become much larger in memory than it is."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        announced = sum(member.file_size for member in archive.infolist())
+    length = path.stat().st_size
+    if announced > MAX_INFLATION * length + 2**20:
+        raise ValueError(f"it announces {announced:,} bytes in a file of {length:,}, which torch.save never writes")
 
 
 def listed(names: list[str]) -> str:

@@ -17,6 +17,8 @@ import numpy as np
 
 from ..optional_packages import require
 
+# An hour of video has some ten megabytes.
+MAX_BYTES = 2**32
 FEATURE_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 KEY_SEPARATOR = "::"
 I3D_STREAM_WIDTH = 1024
@@ -236,6 +238,9 @@ def _read_npz(path: Path, key: str) -> np.ndarray:
         archive = np.load(path, allow_pickle=False)
     with archive:
         chosen = _choose_key(path, key, archive.files)
+        # A key without its suffix names the member too.
+        sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
+        _refuse_huge(path, sizes.get(chosen.removesuffix(".npy"), 0))
         with _reading(path):
             return archive[chosen]
 
@@ -261,13 +266,32 @@ def _open_hdf5(path: Path, key: str) -> Iterator[Any]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}); copy or extract it again") from error
-    with file:
+    with file, _reading_hdf5(path):
         # A file of a whole corpus holds thousands of arrays: list them only where the key does not settle it.
         if not (key and isinstance(file.get(key), h5py.Dataset)):
             names: list[str] = []
             file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
             key = _choose_key(path, key, names)
-        yield file[key]
+        array = file[key]
+        _refuse_huge(path, array.nbytes)
+        yield array
+
+
+@contextmanager
+def _reading_hdf5(path: Path) -> Iterator[None]:
+    """Turn what HDF5 says about damage inside a file into one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a complete HDF5 file ({error}); copy or extract it again") from error
+
+
+def _refuse_huge(path: Path, num_bytes: int) -> None:
+    """Refuse an array that a compressed file announces before memory is taken for it."""
+    if num_bytes > MAX_BYTES:
+        raise ValueError(
+            f"{path} announces an array of {num_bytes:,} bytes; features of one video have at most {MAX_BYTES:,}"
+        )
 
 
 def _choose_key(path: Path, key: str, names: Sequence[str]) -> str:
