@@ -7,7 +7,7 @@ that answers.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -122,8 +122,7 @@ class MalArguments(TrainingArguments):
 
     def model_settings(self) -> dict[str, Any]:
         """Return the fields of `MalConfig` that were given."""
-        names = {field.name for field in fields(MalConfig)}
-        return {name: value for name in names if (value := getattr(self, name, None)) is not None}
+        return {name: value for name, value in vars(self).items() if value is not None and MalConfig.has_field(name)}
 
 
 class MalRecipe(Recipe):

@@ -1,6 +1,6 @@
 """The arguments of the STTS recipe, and what of the run they describe: model, processor, augmentation."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from ...configuration.configuration_stts import SttsConfig
@@ -160,8 +160,8 @@ class SttsArguments(TrainingArguments):
 
     def model_config(self, class_names: list[str]) -> SttsConfig:
         """Make the model's configuration, for classes in the order of their ids."""
-        names = {field.name for field in fields(SttsConfig)}
-        settings = {name: value for name in names if (value := getattr(self, name, None)) is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        settings = {name: value for name, value in given.items() if SttsConfig.has_field(name)}
         id2label = dict(enumerate(class_names))
         label2id = {name: number for number, name in id2label.items()}
         return SttsConfig.from_preset(self.preset, **settings, id2label=id2label, label2id=label2id)
