@@ -28,6 +28,7 @@ from ...evaluation.class_scores import require_labels
 from ...evaluation.evaluation import Evaluation
 from ...evaluation.video_classification_evaluation import evaluate_video_classifier
 from ...modeling.modeling_stts import SttsForVideoClassification
+from ...processing.processing_stts import SttsVideoProcessor
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..initial_weights import take_weights
 from ..recipe import Progress, Recipe
@@ -93,7 +94,7 @@ class SttsRecipe(Recipe):
         """Make the model from the preset, and fill it from a trained one where that is given."""
         self.config = self.args.model_config(class_names_of(self.train.features["label"]))
         self.training_config = self.args.training_config(self.config)
-        self.processor = self.args.processor(self.config)
+        self.processor = SttsVideoProcessor.from_config(self.config, **self.args.processor)
         model = SttsForVideoClassification(self.config)
         if self.args.model_name_or_path is not None:
             taken = take_weights(model, self.args.model_name_or_path, SELECTOR_MODULES)

@@ -1,17 +1,16 @@
 """The arguments of the STTS recipe, and what of the run they describe: model, processor, augmentation."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ...configuration.configuration_stts import SttsConfig
 from ...data.unreadable_videos import DEFAULT_SHARE
-from ...processing.frame_sampling import SAMPLING_STRATEGIES
 from ...processing.processing_stts import SttsVideoProcessor
-from ...processing.view_scores import VIEW_AGGREGATIONS
 from ..arguments import CommonSchedule, TrainingArguments, argument
 from ..augmentation.clip_augmentation import ClipAugmentation
 from ..augmentation.clip_mixing import ClipMixing
 from ..augmentation.video_rand_augment import GREATEST_MAGNITUDE, VideoRandAugment
+from ..sections import MODEL, PROCESSOR
 
 SCORERS_FIRST, STEPPED_COSINE = "scorers_first", "stepped_cosine"
 FULL_STAGE, SELECTION_STAGE = "full", "selection"
@@ -19,7 +18,10 @@ FULL_STAGE, SELECTION_STAGE = "full", "selection"
 
 @dataclass
 class SttsArguments(TrainingArguments):
-    """Arguments of the STTS recipe; those left out (none) are the preset's or the protocol's."""
+    """Arguments of the STTS recipe."""
+
+    sections: ClassVar = {MODEL: SttsConfig, PROCESSOR: SttsVideoProcessor}
+    default_preset: ClassVar = "mvit-b-16x4-t0.9-s0.9"
 
     lr_scheduler_type: Literal["scorers_first", "stepped_cosine", CommonSchedule] = argument(
         SCORERS_FIRST,
@@ -29,7 +31,6 @@ class SttsArguments(TrainingArguments):
         "warmup_epochs. The others are those of all recipes.",
         group="optimisation",
     )
-    preset: str = argument("mvit-b-16x4-t0.9-s0.9", "Settings to start from: a preset of SttsConfig.")
     model_name_or_path: str | None = argument(
         None,
         "Start from the weights of this STTS model (folder or Hub id), such as the full network; scorers may be new, "
@@ -57,14 +58,6 @@ class SttsArguments(TrainingArguments):
     warmup_epochs: float = argument(0.8, "stepped_cosine: epochs in which the rate rises.")
     warmup_start: float = argument(0.1, "stepped_cosine: share of the rate that the rise begins with.")
 
-    selection_mode: Literal["learned", "random", "uniform", "none"] = argument(
-        "learned",
-        "How tokens are selected; random and uniform are baselines of the same cost, none is the full network.",
-    )
-    temporal_select_layers: list[int] | None = argument(None, "Blocks or stages before which frames are selected.")
-    temporal_keep_ratios: list[float] | None = argument(None, "Share of the frames that each of them keeps.")
-    spatial_select_layers: list[int] | None = argument(None, "Blocks or stages before which regions are selected.")
-    spatial_keep_ratios: list[float] | None = argument(None, "Share of a frame's tokens that each of them keeps.")
     training_temporal_keep_ratios: list[float] | None = argument(
         None,
         "Share of the frames that is kept in training, by default what the model keeps afterwards. With a smaller one "
@@ -72,25 +65,6 @@ class SttsArguments(TrainingArguments):
         "have no scorers.",
     )
     training_spatial_keep_ratios: list[float] | None = argument(None, "The same for a frame's tokens.")
-    num_noise_samples: int | None = argument(None, "Perturbations that the relaxed selection averages.")
-    sigma: float | None = argument(None, "Deviation of the perturbations at the start of training.")
-    sigma_schedule: Literal["linear", "constant"] | None = argument(None, "Whether it falls to 0 until the end.")
-    topk_gradient: Literal["diagonal", "full"] | None = argument(None, "Gradient of the relaxed selection.")
-    topk_variance_reduction: bool | None = argument(None, "Bound that gradient's variance as sigma falls.")
-    num_frames: int | None = argument(None, "Frames of a clip.")
-    image_size: int | None = argument(None, "Height and width of a clip in pixels.")
-    drop_path_rate: float | None = argument(None, "Chance that a residual branch of the last block is left out.")
-    classifier_dropout: float | None = argument(None, "Dropout before the classifier.")
-
-    sampling_strategy: str | None = argument(None, f"Rule that chooses frames: {', '.join(SAMPLING_STRATEGIES)}.")
-    sampling_rate: int | None = argument(None, "Frames of the video from one frame of a clip to the next.")
-    short_side: int | None = argument(None, "Short side in pixels of the frames that crops are taken from.")
-    evaluation_views: int | None = argument(None, "Views in time at evaluation.", changes_result=False)
-    evaluation_crops: int | None = argument(None, "Crops of each view at evaluation, 1 or 3.", changes_result=False)
-    view_aggregation: str | None = argument(
-        None, f"How the views of a video are joined: {', '.join(VIEW_AGGREGATIONS)}.", changes_result=False
-    )
-
     rand_augment_operations: int = argument(0, "Operations of RandAugment on a clip; 0: none.")
     rand_augment_magnitude: float = argument(7.0, "Mean strength of these, 0 to 10.")
     rand_augment_std: float = argument(0.5, "Deviation of the strength.")
@@ -106,9 +80,8 @@ class SttsArguments(TrainingArguments):
     label_smoothing_factor: float = argument(0.0, "Share of a target that is spread over all classes.")
 
     def check_ranges(self) -> None:
-        """Refuse an unknown preset and numbers outside their ranges."""
+        """Refuse numbers outside their ranges."""
         super().check_ranges()
-        self.require(self.preset in SttsConfig.presets, "preset", f"must be one of {sorted(SttsConfig.presets)}")
         self.require(self.learning_rate > 0, "learning_rate", "must be positive")
         self.require(self.scorer_lr_multiplier > 0, "scorer_lr_multiplier", "must be positive")
         self.require(self.backbone_lr_multiplier > 0, "backbone_lr_multiplier", "must be positive")
@@ -146,9 +119,9 @@ class SttsArguments(TrainingArguments):
                 "backbone_lr_multiplier has no effect with scorers_first: give following_learning_rate.",
             ),
             (
-                trains_full and self.selection_mode == "none",
-                f"selection_mode none always trains the full network, and stages lists {FULL_STAGE} as well: give "
-                "--stages none.",
+                trains_full and self.model.get("selection_mode") == "none",
+                f"model.selection_mode none always trains the full network, and stages lists {FULL_STAGE} as well: "
+                "give --stages none.",
             ),
             (
                 trains_full and self.model_name_or_path,
@@ -157,14 +130,6 @@ class SttsArguments(TrainingArguments):
         ):
             if wrong:
                 raise ValueError(sentence)
-
-    def model_config(self, class_names: list[str]) -> SttsConfig:
-        """Make the model's configuration, for classes in the order of their ids."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        settings = {name: value for name, value in given.items() if SttsConfig.has_field(name)}
-        id2label = dict(enumerate(class_names))
-        label2id = {name: number for number, name in id2label.items()}
-        return SttsConfig.from_preset(self.preset, **settings, id2label=id2label, label2id=label2id)
 
     def training_config(self, config: SttsConfig) -> SttsConfig:
         """Give the configuration with which a model of `config` learns to select: itself, or one that keeps less.
@@ -184,14 +149,6 @@ class SttsArguments(TrainingArguments):
                 self.require(fits, f"training_{name}", f"must be positive and at most {kept}, which the model keeps")
                 changes[name] = ratios
         return SttsConfig.from_dict(config.to_dict() | changes) if changes else config
-
-    def processor(self, config: SttsConfig) -> SttsVideoProcessor:
-        """Make the processor: the backbone's published protocol with what is given here."""
-        names = ("sampling_strategy", "sampling_rate", "evaluation_views", "evaluation_crops", "view_aggregation")
-        overrides = {name: value for name in names if (value := getattr(self, name)) is not None}
-        if self.short_side is not None:
-            overrides["size"] = {"shortest_edge": self.short_side}
-        return SttsVideoProcessor.from_config(config, **overrides)
 
     def augmentation(self, processor: SttsVideoProcessor) -> ClipAugmentation:
         """Say how training clips are made for a processor's model."""
