@@ -245,7 +245,7 @@ def test_the_full_network_can_be_asked_for_on_the_command_line():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"preset": "mvit"}, "preset must be one of"),
+        ({"model": {"preset": "mvit"}}, "preset must be one of"),
         ({"crop_scale": [0.5, 0.2]}, "crop_scale must be two ascending shares"),
         ({"mixup_alpha": -1.0}, "mixup_alpha must not be negative"),
         ({"erase_probability": 2.0}, r"erase_probability must be in \[0, 1\]"),

@@ -101,6 +101,9 @@ def test_the_flat_fields_of_earlier_recipe_files_still_mean_the_model_and_null_t
     args = parse_arguments(MalArguments, ["--recipe", recipe, "--crf_low", "0.2"])
     assert args.model == {"preset": "mal-vit-deit-tiny", "encoder_config": {"hidden_size": 96}, "crf_low": 0.2}
     assert args.model_config().crf_zeta == MalConfig.crf_zeta
+    recipe = write(tmp_path, "method: mal\ncrf_low: 0.2\nmodel: {crf_low: 0.3}\n")
+    with pytest.raises(ValueError, match="has crf_low twice, alone and in the section model: leave the former out"):
+        parse_arguments(MalArguments, ["--recipe", recipe])
 
 
 def test_the_recipe_of_a_run_holds_the_sections_and_can_be_given_again(tmp_path):

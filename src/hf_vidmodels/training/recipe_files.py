@@ -73,6 +73,7 @@ def check_fields(given: Mapping[str, Any], arguments_class: type[TrainingArgumen
     types = get_type_hints(arguments_class)
     config_class = arguments_class.sections.get(MODEL)
     checked: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     sections = {name: given[name] for name in (MODEL, PROCESSOR) if given.get(name) is not None}
     for name, value in given.items():
         if name in (MODEL, PROCESSOR):
@@ -86,9 +87,13 @@ def check_fields(given: Mapping[str, Any], arguments_class: type[TrainingArgumen
         elif config_class is not None and (name == PRESET or config_class.has_field(name)):
             # Earlier versions wrote null for what was the preset's.
             if value is not None:
-                sections[MODEL] = {name: value} | sections.get(MODEL, {})
+                flat[name] = value
         else:
             raise ValueError(f"{source} has an unknown field {name!r}{nearest(str(name), types)}.".replace("?.", "?"))
+    if flat:
+        for name in flat.keys() & sections.setdefault(MODEL, {}).keys():
+            raise ValueError(f"{source} has {name} twice, alone and in the section {MODEL}: leave the former out.")
+        sections[MODEL] = flat | sections[MODEL]
     for name, content in sections.items():
         try:
             checked[name] = arguments_class.check_section(name, content)
