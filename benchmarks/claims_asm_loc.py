@@ -25,10 +25,10 @@ from hf_vidmodels.atomic_io import write_json
 CLAIMED_GAIN = 0.03
 VARIANTS = {
     "full": [],
-    "without dynamic sampling": ["--use_dynamic_sampling", "false"],
-    "without intra attention": ["--use_intra_attention", "false"],
-    "without inter attention": ["--use_inter_attention", "false"],
-    "without pseudo loss": ["--instance_loss_weight", "0"],
+    "without dynamic sampling": ["--model.use_dynamic_sampling", "false"],
+    "without intra attention": ["--model.use_intra_attention", "false"],
+    "without inter attention": ["--model.use_inter_attention", "false"],
+    "without pseudo loss": ["--model.instance_loss_weight", "0"],
 }
 
 

@@ -85,13 +85,13 @@ def train_full(output_dir: Path, seed: int) -> Path:
     if (output_dir / "model.safetensors").is_file():
         return output_dir
     as_the_stage = ["--lr_scheduler_type", "cosine", "--warmup_ratio", "0.1"]
-    return run(output_dir, seed, ["--selection_mode", "none", "--eval_strategy", "no", *as_the_stage])
+    return run(output_dir, seed, ["--model.selection_mode", "none", "--eval_strategy", "no", *as_the_stage])
 
 
 def train_from(base: Future[Path], output_dir: Path, seed: int, mode: str) -> dict[str, Any]:
     """Train a network on from the full one as the recipe's second stage does; give its accuracies, its cost, and for
     every clip whether the answer is right."""
-    options = ["--selection_mode", mode, "--model_name_or_path", str(base.result())]
+    options = ["--model.selection_mode", mode, "--model_name_or_path", str(base.result())]
     run(output_dir, seed, [*options, "--eval_split", SPLIT])
     content = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
     metrics = content["metrics"]

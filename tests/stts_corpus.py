@@ -9,11 +9,8 @@ from hf_vidmodels.data.embedded.embedded_videos import ClipParameters
 
 SMALL = replace(ClipParameters(), size=32, num_frames=(16, 20), action_frames=(8, 10), actor_side=(10, 14))
 SETTINGS = {
-    "preset": "tiny-mvit",
-    "short_side": 32,
-    "sampling_strategy": "segments",
-    "evaluation_views": 1,
-    "num_noise_samples": 20,
+    "model": {"preset": "tiny-mvit", "num_noise_samples": 20},
+    "processor": {"size": {"shortest_edge": 32}, "sampling_strategy": "segments", "evaluation_views": 1},
     "num_train_epochs": 2,
     "per_device_train_batch_size": 2,
     "learning_rate": 0.001,

@@ -88,7 +88,7 @@ def test_swin_grids_cover_clips_that_patches_do_not_divide():
         ),
         (VideoSwinConfig, {"window_size": [8, 7, 0]}, "window_size must be three integers"),
         (VideoSwinConfig, {"image_size": [224]}, "image_size one positive number or"),
-        (VideoSwinConfig, {"attention_dropout_prob": -0.1}, r"attention_dropout_prob must be in \[0, 1\)"),
+        (VideoSwinConfig, {"attention_probs_dropout_prob": -0.1}, r"attention_probs_dropout_prob must be in \[0, 1\)"),
     ],
 )
 def test_contradictions_are_named(config_class, settings, message):

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import pytest
 
 from hf_vidmodels.training.arguments import TrainingArguments
@@ -53,8 +55,8 @@ def test_values_outside_their_range_are_errors_that_name_field_and_value(name, v
 
 
 def test_every_field_is_explained():
-    for name, item in TrainingArguments.__dataclass_fields__.items():
-        assert len(item.metadata["help"].split()) >= 3 and item.metadata["help"].endswith("."), name
+    for item in fields(TrainingArguments):
+        assert len(item.metadata["help"].split()) >= 3 and item.metadata["help"].endswith("."), item.name
 
 
 def test_fields_that_change_nothing_in_the_weights_may_change_when_a_run_goes_on():

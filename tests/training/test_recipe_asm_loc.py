@@ -21,16 +21,14 @@ from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtracto
 from hf_vidmodels.data.features.video_table import VideoTable
 from hf_vidmodels.hub.repository_folder import check_folder
 from hf_vidmodels.training import loop
+from hf_vidmodels.training.recipes.asm_loc_arguments import AsmLocArguments
 from hf_vidmodels.training.recipes.asm_loc_data import feature_settings_file
 from hf_vidmodels.training.recipes.asm_loc_videos import GuidedTrainingVideos
-from hf_vidmodels.training.recipes.recipe_asm_loc import AsmLocArguments, AsmLocRecipe
+from hf_vidmodels.training.recipes.recipe_asm_loc import AsmLocRecipe
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {
-    "num_refinement_steps": 1,
-    "num_attention_heads": 4,
-    "num_snippets": 24,
-    "standardize_features": True,
+    "model": {"num_refinement_steps": 1, "num_attention_heads": 4, "num_snippets": 24, "standardize_features": True},
     "num_train_epochs": 2,
     "per_device_train_batch_size": 4,
     "learning_rate": 0.01,
@@ -148,7 +146,8 @@ def test_feature_statistics_are_those_of_all_training_rows(corpus):
             "stages names 'step2', but .* no such stage; it has step0, step1",
         ),
         ({"eval_split": "validation"}, "eval_split 'validation' is no split of the corpus"),
-        ({"num_attention_heads": 5}, "hidden_size must be divisible by num_attention_heads"),
+        ({"model": {"num_attention_heads": 5}}, "hidden_size must be divisible by num_attention_heads"),
+        ({"model": {"hidden_size": 999}}, "model.hidden_size is 999, but the data have"),
     ],
 )
 def test_settings_that_contradict_the_corpus_or_each_other_are_named(corpus, tmp_path, changes, message):
@@ -285,7 +284,7 @@ def test_every_bad_feature_file_is_named_before_training(corpus, tmp_path):
 
 def test_an_unknown_preset_and_an_unknown_feature_extractor_are_named(corpus, tmp_path):
     with pytest.raises(ValueError, match="preset must be one of"):
-        arguments(corpus, tmp_path, preset="asm-loc-charades")
+        arguments(corpus, tmp_path, model={"preset": "asm-loc-charades"})
     with pytest.raises(FileNotFoundError, match="feature_extractor 'nothing' is neither a JSON file nor"):
         feature_settings_file("nothing")
 

@@ -24,19 +24,18 @@ from method_examples import mal_config
 
 TINY = {
     "dataset_name": "embedded/boxes",
-    "preset": "mal-vit-deit-tiny",
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "image_size": 32,
-    "pretrain_image_size": 32,
-    "mask_head_hidden_size": 8,
-    "mask_embed_size": 8,
+    "model": {
+        "preset": "mal-vit-deit-tiny",
+        "encoder": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "pretrain_image_size": 32},
+        "image_size": 32,
+        "mask_head_hidden_size": 8,
+        "mask_embed_size": 8,
+        "crf_num_iterations": 5,
+        "loss_mil_warmup_steps": 2,
+        "loss_crf_warmup_steps": 4,
+        "loss_warmup_scope": "run",
+    },
     "min_train_area": 200.0,
-    "crf_num_iterations": 5,
-    "loss_mil_warmup_steps": 2,
-    "loss_crf_warmup_steps": 4,
-    "loss_warmup_scope": "run",
     "learning_rate": 0.002,
     "num_train_epochs": 2,
     "per_device_train_batch_size": 4,
@@ -255,7 +254,7 @@ def test_without_true_masks_a_run_needs_no_evaluation(corpus, train):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"preset": "mal-resnet"}, "preset must be one of"),
+        ({"model": {"preset": "mal-resnet"}}, "preset must be one of"),
         ({"ema_decay": 0.9}, "ema_decay has no use here"),
         ({"model_name_or_path": "a", "encoder_weights": "b"}, "exclude each other"),
         ({"warmup_ratio": 0.1}, "warms up by warmup_epochs"),
@@ -272,5 +271,5 @@ def test_recipe_files_hold_known_fields_that_fit_together(name):
     method, fields = read_recipe(find_recipe(name))
     args = MalArguments(**check_fields(fields, MalArguments, name))
     assert method == "mal"
-    config = mal_config(**args.model_settings()) if name == "mal/embedded" else None
-    assert config is None or config.image_size % config.patch_size == 0
+    config = mal_config(**args.model_settings) if name == "mal/embedded" else None
+    assert config is None or config.image_size % config.encoder_config.patch_size == 0

@@ -12,6 +12,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor, Tr
 from transformers import TrainingArguments as TrainerArguments
 
 from hf_vidmodels import SttsConfig, SttsForVideoClassification
+from hf_vidmodels.processing.processing_stts import SttsVideoProcessor
 from hf_vidmodels.training import loop
 from hf_vidmodels.training.argument_parser import parse_command_line
 from hf_vidmodels.training.recipe import Progress
@@ -32,7 +33,9 @@ FULL = {"name": "full", "lr_scheduler_type": "cosine"}
 
 
 def arguments(corpus, output_dir="", **changes):
-    return SttsArguments(**(SETTINGS | {"dataset_name": str(corpus), "output_dir": str(output_dir)} | changes))
+    """Fields of the model's configuration are given flat."""
+    settings = SETTINGS | {"dataset_name": str(corpus), "output_dir": str(output_dir)} | changes
+    return SttsArguments(**check_fields(settings, SttsArguments, "The test"))
 
 
 def train(corpus, output_dir, **changes):
@@ -228,12 +231,12 @@ def test_every_recipe_file_fits_its_arguments_and_makes_a_model(name):
     args = SttsArguments(**check_fields(fields, SttsArguments, str(path)))
     config = args.model_config(["a", "b", "c"])
     assert method == "stts" and config.num_labels == 3 and config.has_selection
-    processor = args.processor(config)
+    processor = SttsVideoProcessor.from_config(config, **args.processor)
     assert args.augmentation(processor).size == processor.picture_size
 
 
 def test_the_full_network_can_be_asked_for_on_the_command_line():
-    words = "--recipe stts/embedded --selection_mode none"
+    words = "--recipe stts/embedded --model.selection_mode none"
     _, args = parse_command_line(words.split())
     assert args.model_config(["a", "b"]).selection_mode == "none"
     assert [stage.name for stage in SttsRecipe(args).plan] == ["selection"]
@@ -242,7 +245,7 @@ def test_the_full_network_can_be_asked_for_on_the_command_line():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"preset": "mvit"}, "preset must be one of"),
+        ({"model": {"preset": "mvit"}}, "preset must be one of"),
         ({"crop_scale": [0.5, 0.2]}, "crop_scale must be two ascending shares"),
         ({"mixup_alpha": -1.0}, "mixup_alpha must not be negative"),
         ({"erase_probability": 2.0}, r"erase_probability must be in \[0, 1\]"),

@@ -8,12 +8,14 @@ Clips are (B, T, 3, H, W); strides, kernels, windows and grids are (time, height
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from .configuration_base import VidModelsConfig, strict_config
 
 Grid = tuple[int, int, int]
 
+# Names that files of earlier versions have for fields.
+OLDER_NAMES = {"attention_dropout_prob": "attention_probs_dropout_prob"}
 POOL_MODES = ("conv", "max", "avg")
 # A rounded width is at least this share of the exact one.
 LEAST_SHARE_OF_WIDTH = 0.9
@@ -64,13 +66,13 @@ class MvitConfig(VidModelsConfig):
     Args:
         num_channels: of a frame.
         num_frames: T of a clip; the positional table has a row per stride.
-        image_size: height and width of a frame, in pixels.
+        image_size: height and width of a frame in pixels, one number.
         patch_size: kernel of the convolution that makes the tokens.
         patch_stride: its stride.
         patch_padding: its padding.
         hidden_size: width of the first block.
         num_hidden_layers: blocks.
-        num_attention_heads: heads of the first block.
+        num_attention_heads: heads of the first block, one number.
         mlp_ratio: hidden width of the MLPs over the block's width.
         qkv_bias: whether the projection to queries, keys and values has a bias.
         hidden_act: activation of the MLPs.
@@ -90,7 +92,7 @@ class MvitConfig(VidModelsConfig):
         layer_norm_eps: of all norms but those after poolings.
         pool_norm_eps: of the norms after poolings: 1e-5 in the official STTS code, 1e-6 in torchvision.
         hidden_dropout_prob: after the embedding, the attention's projection and inside the MLPs.
-        attention_dropout_prob: of the attention weights.
+        attention_probs_dropout_prob: of the attention weights.
         drop_path_rate: of the last block; it grows linearly from 0.
         initializer_range: deviation of the initial linear weights, class token and positional tables.
 
@@ -99,16 +101,17 @@ class MvitConfig(VidModelsConfig):
     """
 
     model_type = "hfvid_mvit"
+    attribute_map: ClassVar[dict[str, str]] = OLDER_NAMES
 
     num_channels: int = 3
     num_frames: int = 16
-    image_size: int = 224
+    image_size: int | list | tuple = 224
     patch_size: list | tuple = (3, 7, 7)
     patch_stride: list | tuple = (2, 4, 4)
     patch_padding: list | tuple = (1, 3, 3)
     hidden_size: int = 96
     num_hidden_layers: int = 16
-    num_attention_heads: int = 1
+    num_attention_heads: int | list | tuple = 1
     mlp_ratio: float | int = 4.0
     qkv_bias: bool = True
     hidden_act: str = "gelu"
@@ -126,7 +129,7 @@ class MvitConfig(VidModelsConfig):
     layer_norm_eps: float | int = 1e-6
     pool_norm_eps: float | int = 1e-5
     hidden_dropout_prob: float | int = 0.0
-    attention_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
     drop_path_rate: float | int = 0.2
     initializer_range: float | int = 0.02
 
@@ -140,10 +143,15 @@ class MvitConfig(VidModelsConfig):
         super().__post_init__(**kwargs)
 
     @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of a frame in pixels."""
+        return (self.image_size, self.image_size)
+
+    @property
     def patch_grid(self) -> Grid:
         """The token grid (T, H, W) of a clip of the configured size."""
         sizes = zip(
-            (self.num_frames, self.image_size, self.image_size),
+            (self.num_frames, *self.frame_size),
             self.patch_size,
             self.patch_stride,
             self.patch_padding,
@@ -201,7 +209,9 @@ class MvitConfig(VidModelsConfig):
             raise ValueError(f"pool_mode must be one of {', '.join(map(repr, POOL_MODES))}, got {self.pool_mode!r}")
 
     def validate_clip_size(self) -> None:
-        """Refuse clips that the stride does not divide."""
+        """Refuse clips that are no squares or that the stride does not divide."""
+        if not isinstance(self.image_size, int):
+            raise ValueError(f"image_size must be one number for an MViT, which takes squares, got {self.image_size}")
         for name in ("patch_size", "patch_stride", "patch_padding"):
             check_triple(name, getattr(self, name), least=0 if name == "patch_padding" else 1)
         refuse_undivided("num_frames", self.num_frames, self.patch_stride[0])
@@ -210,6 +220,11 @@ class MvitConfig(VidModelsConfig):
 
     def validate_blocks(self) -> None:
         """Refuse rows that name no block, strides of the wrong length, and widths that the heads do not divide."""
+        if not isinstance(self.num_attention_heads, int):
+            raise ValueError(
+                "num_attention_heads must be one number for an MViT (head_mul multiplies it), got "
+                f"{self.num_attention_heads}"
+            )
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -267,7 +282,7 @@ class VideoSwinConfig(VidModelsConfig):
         patch_norm: a LayerNorm after the patch embedding.
         layer_norm_eps: of all norms.
         hidden_dropout_prob: after the patch embedding, the attention's projection and inside the MLPs.
-        attention_dropout_prob: of the attention weights.
+        attention_probs_dropout_prob: of the attention weights.
         drop_path_rate: of the last block; it grows linearly from 0.
         initializer_range: deviation of the initial linear weights and position bias tables.
 
@@ -276,6 +291,7 @@ class VideoSwinConfig(VidModelsConfig):
     """
 
     model_type = "hfvid_video_swin"
+    attribute_map: ClassVar[dict[str, str]] = OLDER_NAMES
 
     num_channels: int = 3
     num_frames: int = 32
@@ -283,7 +299,7 @@ class VideoSwinConfig(VidModelsConfig):
     patch_size: list | tuple = (2, 4, 4)
     hidden_size: int = 128
     depths: list | tuple = (2, 2, 18, 2)
-    num_attention_heads: list | tuple = (4, 8, 16, 32)
+    num_attention_heads: int | list | tuple = (4, 8, 16, 32)
     window_size: list | tuple = (8, 7, 7)
     mlp_ratio: float | int = 4.0
     qkv_bias: bool = True
@@ -291,7 +307,7 @@ class VideoSwinConfig(VidModelsConfig):
     patch_norm: bool = True
     layer_norm_eps: float | int = 1e-5
     hidden_dropout_prob: float | int = 0.0
-    attention_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
     drop_path_rate: float | int = 0.2
     initializer_range: float | int = 0.02
 
@@ -323,6 +339,11 @@ class VideoSwinConfig(VidModelsConfig):
 
     def validate_stages(self) -> None:
         """Refuse stages without blocks or with a width that the heads do not divide."""
+        if isinstance(self.num_attention_heads, int):
+            raise ValueError(
+                "num_attention_heads must hold one number for each stage of a Video Swin, got "
+                f"{self.num_attention_heads}"
+            )
         if not self.depths or min(self.depths) < 1 or len(self.num_attention_heads) != len(self.depths):
             raise ValueError(
                 "depths and num_attention_heads must hold a positive number for each stage, got "
@@ -364,7 +385,7 @@ def refuse_undivided(name: str, size: int, stride: int) -> None:
 
 def check_rates(config: VidModelsConfig) -> None:
     """Refuse dropout and drop path rates outside [0, 1)."""
-    for name in ("hidden_dropout_prob", "attention_dropout_prob", "drop_path_rate"):
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate"):
         if not 0 <= getattr(config, name) < 1:
             raise ValueError(f"{name} must be in [0, 1), got {getattr(config, name)}")
 

@@ -7,7 +7,7 @@ import logging
 from typing import Any, ClassVar
 
 from .configuration_base import VidModelsConfig, strict_config
-from .configuration_vit import VisionTransformerConfig, check_vision_transformer
+from .configuration_vit import VisionTransformerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -23,23 +23,10 @@ class MalConfig(VidModelsConfig):
     """Settings of student and teacher, their losses, and how masks are made of their logits.
 
     Args:
-        hidden_size: width D of the encoder; divisible by `num_attention_heads`, with `"conv_stem"` also by 8.
-        num_hidden_layers: blocks of the encoder.
-        num_attention_heads: heads of each block.
-        mlp_ratio: width of the hidden layer of each MLP over D.
-        hidden_act: its activation.
-        qkv_bias: whether queries, keys and values have a bias.
-        layer_norm_eps: of the encoder's layer norms.
-        drop_path_rate: chance that a residual branch of the last block is left out; linear from 0 at the first.
-        hidden_dropout_prob: dropout after embeddings, attention output and MLP.
-        attention_probs_dropout_prob: dropout of attention probabilities.
-        num_channels: of the pictures.
-        patch_size: pixels from one token to the next.
-        patch_embed_type: `"linear"` (one convolution per patch, as in public ViT weights; our default) or
-            `"conv_stem"` (the four strided convolutions of the official code).
-        pretrain_image_size: side of the pictures that the position table was made for.
-        pretrain_patch_size: side of the patches that it was made for; None = `patch_size`.
-        image_size: side S of the square crops, a multiple of `patch_size`.
+        encoder_config: the vision transformer that encodes crops, a `VisionTransformerConfig` or a dict of its fields;
+            `None` for its defaults. `patch_embed_type` `"linear"`, as in public ViT weights, is our default, the
+            official code has `"conv_stem"`.
+        image_size: side S of the square crops, a multiple of the encoder's `patch_size`.
         mask_head_num_layers: convolutions of the V head, at least 4.
         mask_head_hidden_size: width between them.
         mask_embed_size: width C of instance and pixel vectors.
@@ -76,10 +63,10 @@ class MalConfig(VidModelsConfig):
             for all; this and the next two are for the processor.
         train_margin_rate: least and greatest total extension of a box in training, in half sides.
         test_margin_rate: total extension at test, in half sides; opposite sides get half of it each.
-        initializer_range: standard deviation of initial weights of the encoder.
     """
 
     model_type = "mask_auto_labeler"
+    sub_configs: ClassVar = {"encoder_config": VisionTransformerConfig}
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "loss_mil",
         "loss_crf",
@@ -89,21 +76,7 @@ class MalConfig(VidModelsConfig):
         "attentions",
     ]
 
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    mlp_ratio: float | int = 4.0
-    hidden_act: str = "gelu"
-    qkv_bias: bool = True
-    layer_norm_eps: float | int = 1e-6
-    drop_path_rate: float | int = 0.0
-    hidden_dropout_prob: float | int = 0.0
-    attention_probs_dropout_prob: float | int = 0.0
-    num_channels: int = 3
-    patch_size: int = 16
-    patch_embed_type: str = "linear"
-    pretrain_image_size: int = 224
-    pretrain_patch_size: int | None = None
+    encoder_config: VisionTransformerConfig | dict | None = None
     image_size: int = 512
     mask_head_num_layers: int = 4
     mask_head_hidden_size: int = 256
@@ -135,7 +108,6 @@ class MalConfig(VidModelsConfig):
     mask_thresholds: list | tuple = (0.1, 0.1, 0.1)
     train_margin_rate: list | tuple = (0.0, 1.2)
     test_margin_rate: float | int = 0.6
-    initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Let the teacher answer where there is one."""
@@ -143,25 +115,14 @@ class MalConfig(VidModelsConfig):
             self.inference_network = "teacher" if self.use_teacher else "student"
         super().__post_init__(**kwargs)
 
-    @property
-    def encoder_config(self) -> VisionTransformerConfig:
-        """The settings of the encoder alone."""
-        names = VisionTransformerConfig.__annotations__
-        return VisionTransformerConfig(**{name: getattr(self, name) for name in names})
-
     def validate_encoder(self) -> None:
-        """Refuse an encoder that cannot be built, and crops that it cannot be cut into tokens."""
-        check_vision_transformer(self)
-        if self.image_size <= 0 or self.image_size % self.patch_size:
+        """Refuse crops that cannot be cut into tokens, and stages that the encoder does not have."""
+        patch, depth = self.encoder_config.patch_size, self.encoder_config.num_hidden_layers
+        if self.image_size <= 0 or self.image_size % patch:
+            raise ValueError(f"crop size must be square and a multiple of {patch}, got image_size {self.image_size}")
+        if self.frozen_stages is not None and (len(self.frozen_stages) != 2 or self.frozen_stages[1] > depth):
             raise ValueError(
-                f"crop size must be square and a multiple of {self.patch_size}, got image_size {self.image_size}"
-            )
-        if self.frozen_stages is not None and (
-            len(self.frozen_stages) != 2 or self.frozen_stages[1] > self.num_hidden_layers
-        ):
-            raise ValueError(
-                f"frozen_stages must be [first, last] with last at most {self.num_hidden_layers}, got "
-                f"{self.frozen_stages}"
+                f"frozen_stages must be [first, last] with last at most {depth}, got {self.frozen_stages}"
             )
 
     def validate_decoder(self) -> None:
@@ -244,20 +205,8 @@ class MalConfig(VidModelsConfig):
         return "teacher" if network in ("teacher", "mixed") and not self.use_teacher else None
 
 
-_SIZES = {
-    "vit-mae-base": {},
-    "vit-mae-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
-    "vit-mae-huge": {
-        "hidden_size": 1280,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 16,
-        "pretrain_patch_size": 14,
-    },
-    "vit-deit-tiny": {"hidden_size": 192, "num_attention_heads": 3},
-    "vit-deit-small": {"hidden_size": 384, "num_attention_heads": 6},
-    "vit-deit-base": {},
-}
-
-MalConfig.presets = {f"mal-{name}": size for name, size in _SIZES.items()} | {
-    f"mal-{name}-convstem": {**size, "patch_embed_type": "conv_stem"} for name, size in _SIZES.items()
+MalConfig.presets = {
+    f"mal-{name}{suffix}": {"encoder_config": size | embedding}
+    for suffix, embedding in (("", {}), ("-convstem", {"patch_embed_type": "conv_stem"}))
+    for name, size in VisionTransformerConfig.presets.items()
 }

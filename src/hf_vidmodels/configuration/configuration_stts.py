@@ -1,12 +1,11 @@
 """Configuration of STTS (Wang et al., "Efficient Video Transformers with Spatial-Temporal Token Selection", ECCV 2022,
 arXiv 2111.11591).
 
-Numbers are those of the official code at commit 6ae3404. The fields are flat: those that describe the backbone carry
-the names that `MvitConfig` and `VideoSwinConfig` have for them.
+Numbers are those of the official code at commit 6ae3404.
 """
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import floor, isqrt
 from typing import Any, ClassVar
 
@@ -21,15 +20,9 @@ TOPK_GRADIENTS = ("diagonal", "full")
 ANCHOR_SIZINGS = ("grid", "official")
 
 BACKBONES = {"mvit": MvitConfig, "video_swin": VideoSwinConfig}
-# What the fields mean that are None by default.
+# What the fields of the selection mean that are None by default.
 DEFAULTS_OF_BACKBONE: dict[str, dict[str, Any]] = {
     "mvit": {
-        "num_frames": 16,
-        "patch_size": (3, 7, 7),
-        "hidden_size": 96,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 1,
-        "layer_norm_eps": 1e-6,
         "temporal_select_layers": (0,),
         "temporal_keep_ratios": (0.875,),
         "spatial_select_layers": (4,),
@@ -38,12 +31,6 @@ DEFAULTS_OF_BACKBONE: dict[str, dict[str, Any]] = {
         "sigma_schedule": "linear",
     },
     "video_swin": {
-        "num_frames": 32,
-        "patch_size": (2, 4, 4),
-        "hidden_size": 128,
-        "num_attention_heads": (4, 8, 16, 32),
-        "depths": (2, 2, 18, 2),
-        "layer_norm_eps": 1e-5,
         "temporal_select_layers": (0,),
         "temporal_keep_ratios": (0.875,),
         "spatial_select_layers": (),
@@ -98,40 +85,11 @@ class SttsConfig(VidModelsConfig):
     `id2label` there are 400 classes.
 
     Args:
-        backbone_type: `"mvit"` or `"video_swin"`.
-        num_channels: of a frame.
-        num_frames: T of a clip (MViT 16, Video Swin 32).
-        image_size: height and width of a frame in pixels; a pair (height, width) for a Video Swin without spatial
+        backbone_type: `"mvit"` or `"video_swin"`; by default that of `backbone_config`, or else `"mvit"`.
+        backbone_config: the backbone, a `MvitConfig` or `VideoSwinConfig` or a dict of its fields; `None` for its
+            defaults, the published model. A pair (height, width) as `image_size` is for a Video Swin without spatial
             selection.
-        patch_size: kernel of the convolution that makes the tokens.
-        patch_stride: its stride (MViT; Video Swin strides by `patch_size`).
-        patch_padding: its padding (MViT).
-        hidden_size: width of the first block or stage.
-        num_hidden_layers: blocks (MViT).
-        num_attention_heads: heads of the first block (MViT) or of each stage (Video Swin).
-        depths: blocks of each stage (Video Swin).
-        window_size: largest attention window (Video Swin).
-        patch_norm: a LayerNorm after the patch embedding (Video Swin).
-        mlp_ratio: hidden width of the MLPs over the block's width.
-        qkv_bias: whether the projection to queries, keys and values has a bias.
-        hidden_act: activation of the MLPs.
-        dim_mul: pairs (block, factor): the width is multiplied before that block (MViT).
-        head_mul: pairs (block, factor) for the heads (MViT).
-        pool_mode: `"conv"`, `"max"` or `"avg"` (MViT).
-        pool_q_stride: rows (block, t, h, w): these blocks pool queries (MViT).
-        pool_kv_stride_adaptive: stride of keys and values in block 0, see `MvitConfig`.
-        pool_kv_stride: rows (block, t, h, w) in place of the adaptive rule (MViT).
-        pool_kvq_kernel: kernel of the poolings, `None` for stride + 1 (MViT).
-        pool_kv_kernel: kernel of keys and values by block (MViT).
-        use_cls_token: whether the class token is classified, or else the mean of the tokens (MViT).
-        separable_pos_embed: separate spatial and temporal positional tables (MViT).
-        norm_stem: a LayerNorm after the positional embedding (MViT).
-        layer_norm_eps: of the backbone's norms.
-        pool_norm_eps: of the norms after poolings (MViT); 1e-6 for torchvision's weights.
         scorer_norm_eps: of the scorers' norms.
-        hidden_dropout_prob: dropout in the backbone.
-        attention_dropout_prob: dropout of attention weights.
-        drop_path_rate: stochastic depth of the last block.
         classifier_dropout: dropout before the classifier.
         temporal_select_layers: blocks or stages before which frames are selected.
         temporal_keep_ratios: for each of them the share of frames that is kept, in (0, 1].
@@ -147,13 +105,13 @@ class SttsConfig(VidModelsConfig):
         sigma_schedule: `"linear"` to 0 at the end of training, or `"constant"`.
         topk_gradient: `"diagonal"` (published) or `"full"`.
         topk_variance_reduction: bound the gradient's variance as sigma falls.
-        initializer_range: deviation of the initial linear weights.
 
     Raises:
         ValueError: from construction, when fields contradict each other.
     """
 
     model_type = "stts"
+    sub_configs: ClassVar = {"backbone_config": MvitConfig}
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "temporal_indices",
         "spatial_indices",
@@ -163,39 +121,9 @@ class SttsConfig(VidModelsConfig):
         "attentions",
     ]
 
-    backbone_type: str = "mvit"
-    num_channels: int = 3
-    num_frames: int | None = None
-    image_size: int | list | tuple = 224
-    patch_size: list | tuple | None = None
-    patch_stride: list | tuple = (2, 4, 4)
-    patch_padding: list | tuple = (1, 3, 3)
-    hidden_size: int | None = None
-    num_hidden_layers: int | None = None
-    num_attention_heads: int | list | tuple | None = None
-    depths: list | tuple | None = None
-    window_size: list | tuple = (8, 7, 7)
-    patch_norm: bool = True
-    mlp_ratio: float | int = 4.0
-    qkv_bias: bool = True
-    hidden_act: str = "gelu"
-    dim_mul: list | tuple = ((1, 2.0), (3, 2.0), (14, 2.0))
-    head_mul: list | tuple = ((1, 2.0), (3, 2.0), (14, 2.0))
-    pool_mode: str = "conv"
-    pool_q_stride: list | tuple = ((1, 1, 2, 2), (3, 1, 2, 2), (14, 1, 2, 2))
-    pool_kv_stride_adaptive: list | tuple | None = (1, 8, 8)
-    pool_kv_stride: list | tuple | None = None
-    pool_kvq_kernel: list | tuple | None = (3, 3, 3)
-    pool_kv_kernel: dict | None = None
-    use_cls_token: bool = True
-    separable_pos_embed: bool = True
-    norm_stem: bool = False
-    layer_norm_eps: float | int | None = None
-    pool_norm_eps: float | int = 1e-5
+    backbone_type: str | None = None
+    backbone_config: MvitConfig | VideoSwinConfig | dict | None = None
     scorer_norm_eps: float | int = 1e-5
-    hidden_dropout_prob: float | int = 0.0
-    attention_dropout_prob: float | int = 0.0
-    drop_path_rate: float | int = 0.2
     classifier_dropout: float | int = 0.5
     temporal_select_layers: list | tuple | None = None
     temporal_keep_ratios: list | tuple | None = None
@@ -209,38 +137,41 @@ class SttsConfig(VidModelsConfig):
     sigma_schedule: str | None = None
     topk_gradient: str = "diagonal"
     topk_variance_reduction: bool = False
-    initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in the chosen backbone's defaults and undo what JSON does to keys and rows."""
-        if self.backbone_type not in BACKBONES:
-            raise ValueError(
-                f"backbone_type must be one of {', '.join(map(repr, BACKBONES))}, got {self.backbone_type!r}"
-            )
+        """Choose the class of the backbone and fill in the selection's defaults for it."""
+        self._choose_backbone()
         if self.id2label is None:
             kwargs.setdefault("num_labels", KINETICS_CLASSES)
         for name, default in DEFAULTS_OF_BACKBONE[self.backbone_type].items():
             if getattr(self, name) is None:
                 setattr(self, name, default)
-        if self.pool_kv_kernel is not None:
-            self.pool_kv_kernel = {int(block): list(kernel) for block, kernel in self.pool_kv_kernel.items()}
-        for name in ("dim_mul", "head_mul", "pool_q_stride", "pool_kv_stride"):
-            if (rows := getattr(self, name)) is not None:
-                setattr(self, name, [list(row) for row in rows])
         super().__post_init__(**kwargs)
 
-    @property
-    def backbone_config(self) -> MvitConfig | VideoSwinConfig:
-        """The backbone's own configuration, made of the fields that both have."""
-        config_class = BACKBONES[self.backbone_type]
-        own, inherited = {field.name for field in fields(self)}, {field.name for field in fields(VidModelsConfig)}
-        names = [field.name for field in fields(config_class) if field.name in own - inherited]
-        return config_class(**{name: getattr(self, name) for name in names})
+    def _choose_backbone(self) -> None:
+        """Let `backbone_type` and the `model_type` of `backbone_config` say the same, whichever was given."""
+        given = self.backbone_config
+        model_type = given.get("model_type") if isinstance(given, dict) else getattr(given, "model_type", None)
+        if self.backbone_type is None:
+            types = {config_class.model_type: name for name, config_class in BACKBONES.items()}
+            self.backbone_type = types.get(model_type, "mvit")
+        if self.backbone_type not in BACKBONES:
+            raise ValueError(
+                f"backbone_type must be one of {', '.join(map(repr, BACKBONES))}, got {self.backbone_type!r}"
+            )
+        fitting = BACKBONES[self.backbone_type].model_type
+        if model_type is None:
+            self.backbone_config = {**(given or {}), "model_type": fitting}
+        elif model_type != fitting:
+            raise ValueError(
+                f"backbone_type {self.backbone_type!r} needs a backbone_config of model_type {fitting!r}, got "
+                f"{model_type!r}; leave one of the two out"
+            )
 
     @property
     def frame_size(self) -> tuple[int, int]:
         """(height, width) of a frame in pixels."""
-        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
+        return self.backbone_config.frame_size
 
     @property
     def has_selection(self) -> bool:
@@ -291,29 +222,10 @@ class SttsConfig(VidModelsConfig):
         if not 0 <= self.classifier_dropout < 1:
             raise ValueError(f"classifier_dropout must be in [0, 1), got {self.classifier_dropout}")
 
-    def validate_backbone(self) -> None:
-        """Refuse what the backbone refuses, and lists where it takes numbers."""
-        if self.backbone_type == "mvit":
-            if not isinstance(self.image_size, int):
-                raise ValueError(
-                    f"image_size must be one number for an MViT, which takes squares, got {self.image_size}"
-                )
-            if not isinstance(self.num_attention_heads, int):
-                raise ValueError(
-                    "num_attention_heads must be one number for an MViT (head_mul multiplies it), got "
-                    f"{self.num_attention_heads}"
-                )
-        elif isinstance(self.num_attention_heads, int):
-            raise ValueError(
-                "num_attention_heads must hold one number for each stage of a Video Swin, got "
-                f"{self.num_attention_heads}"
-            )
-        self.backbone_config  # noqa: B018  (its construction checks it)
-
     def validate_selection(self) -> None:
         """Refuse selectors outside the network, doubled, or with ratios that keep nothing."""
-        is_mvit = self.backbone_type == "mvit"
-        depth = self.num_hidden_layers if is_mvit else len(self.depths)
+        is_mvit, backbone = self.backbone_type == "mvit", self.backbone_config
+        depth = backbone.num_hidden_layers if is_mvit else len(backbone.depths)
         unit = "block" if is_mvit else "stage"
         for kind in ("temporal", "spatial"):
             layers, ratios = getattr(self, f"{kind}_select_layers"), getattr(self, f"{kind}_keep_ratios")
@@ -342,9 +254,11 @@ class SttsConfig(VidModelsConfig):
 
     def _warn_of_padded_windows(self) -> None:
         """Say when attention would work on many more frames than are kept."""
-        window = self.window_size[0]
+        if self.backbone_type != "video_swin":
+            return
+        window = self.backbone_config.window_size[0]
         frames = [plan.kept for plan in self.selector_plans() if plan.kind == "temporal"]
-        if self.backbone_type == "video_swin" and frames and frames[-1] > window and frames[-1] % window:
+        if frames and frames[-1] > window and frames[-1] % window:
             logger.warning(
                 "a Video Swin with windows of %d frames keeps %d frames, which attention pads to %d; %d would cost "
                 "much less",
@@ -409,8 +323,8 @@ def _plan_windows(
     """Plan a spatial selector; also give the official count of tokens after it."""
     if grid[1] != grid[2]:
         raise ValueError(
-            f"the spatial selector before {place} needs a square grid, but frames of {config.image_size} pixels give "
-            f"{grid[1]} x {grid[2]} tokens; use a square image_size"
+            f"the spatial selector before {place} needs a square grid, but frames of "
+            f"{config.backbone_config.image_size} pixels give {grid[1]} x {grid[2]} tokens; use a square image_size"
         )
     tokens = counted if config.anchor_sizing == "official" else grid[1] * grid[2]
     side = isqrt(kept_number(tokens, ratio))
@@ -439,54 +353,58 @@ _NO_SELECTION = {
     "spatial_select_layers": (),
     "spatial_keep_ratios": (),
 }
-_SWIN_T = {"hidden_size": 96, "depths": (2, 2, 6, 2), "num_attention_heads": (3, 6, 12, 24), "drop_path_rate": 0.1}
-_SWIN_S = {**_SWIN_T, "depths": (2, 2, 18, 2)}
 _TINY_MVIT = {
-    "num_frames": 8,
-    "image_size": 32,
-    "hidden_size": 8,
-    "num_hidden_layers": 4,
-    "dim_mul": ((1, 2.0), (3, 2.0)),
-    "head_mul": ((1, 2.0), (3, 2.0)),
-    "pool_q_stride": ((1, 1, 2, 2),),
-    "pool_kv_stride_adaptive": (1, 4, 4),
+    "backbone_config": {
+        "num_frames": 8,
+        "image_size": 32,
+        "hidden_size": 8,
+        "num_hidden_layers": 4,
+        "dim_mul": ((1, 2.0), (3, 2.0)),
+        "head_mul": ((1, 2.0), (3, 2.0)),
+        "pool_q_stride": ((1, 1, 2, 2),),
+        "pool_kv_stride_adaptive": (1, 4, 4),
+        "drop_path_rate": 0.0,
+    },
     "temporal_keep_ratios": (0.5,),
     "spatial_select_layers": (2,),
     "spatial_keep_ratios": (0.6,),
-    "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
 }
 # For the embedded corpora: learned from scratch in minutes on a CPU.
 _EMBEDDED_MVIT = {
-    "image_size": 64,
-    "patch_size": (2, 8, 8),
-    "patch_stride": (2, 8, 8),
-    "patch_padding": (0, 0, 0),
-    "hidden_size": 32,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 2,
-    "dim_mul": ((2, 2.0),),
-    "head_mul": ((2, 2.0),),
-    "pool_q_stride": ((2, 1, 2, 2),),
-    "pool_kv_stride_adaptive": (1, 1, 1),
-    "pool_kv_kernel": {0: (1, 1, 1), 1: (1, 1, 1), 2: (1, 1, 1), 3: (1, 1, 1)},
+    "backbone_config": {
+        "image_size": 64,
+        "patch_size": (2, 8, 8),
+        "patch_stride": (2, 8, 8),
+        "patch_padding": (0, 0, 0),
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "dim_mul": ((2, 2.0),),
+        "head_mul": ((2, 2.0),),
+        "pool_q_stride": ((2, 1, 2, 2),),
+        "pool_kv_stride_adaptive": (1, 1, 1),
+        "pool_kv_kernel": {0: (1, 1, 1), 1: (1, 1, 1), 2: (1, 1, 1), 3: (1, 1, 1)},
+        "initializer_range": 0.15,
+        "drop_path_rate": 0.0,
+    },
     "temporal_keep_ratios": (0.625,),
     "spatial_select_layers": (1,),
     "spatial_keep_ratios": (0.77,),
     "num_noise_samples": 100,
-    "initializer_range": 0.15,
-    "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
 }
 _TINY_SWIN = {
-    "num_frames": 8,
-    "image_size": 32,
-    "hidden_size": 8,
-    "depths": (2, 2),
-    "num_attention_heads": (1, 2),
-    "window_size": (2, 3, 3),
+    "backbone_config": {
+        "num_frames": 8,
+        "image_size": 32,
+        "hidden_size": 8,
+        "depths": (2, 2),
+        "num_attention_heads": (1, 2),
+        "window_size": (2, 3, 3),
+        "drop_path_rate": 0.0,
+    },
     "temporal_keep_ratios": (0.5,),
-    "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
 }
 
@@ -495,21 +413,25 @@ def _mvit_preset(temporal_ratio: float, spatial_ratio: float) -> dict[str, Any]:
     return {"temporal_keep_ratios": (temporal_ratio,), "spatial_keep_ratios": (spatial_ratio,)}
 
 
+def _full_swin(size: str) -> dict[str, Any]:
+    return {"backbone_type": "video_swin", "backbone_config": VideoSwinConfig.presets[size], **_NO_SELECTION}
+
+
 def _swin_preset(temporal_ratio: float) -> dict[str, Any]:
     return {"backbone_type": "video_swin", "temporal_keep_ratios": (temporal_ratio,)}
 
 
 SttsConfig.presets = {
     "mvit-b-16x4": dict(_NO_SELECTION),
-    "mvit-b-32x3": {"num_frames": 32, **_NO_SELECTION},
+    "mvit-b-32x3": {"backbone_config": MvitConfig.presets["mvit-b-32x3"], **_NO_SELECTION},
     "mvit-b-16x4-t0.9-s0.9": _mvit_preset(0.875, 0.863),
     "mvit-b-16x4-t0.8-s0.9": _mvit_preset(0.75, 0.863),
     "mvit-b-16x4-t0.6-s0.9": _mvit_preset(0.625, 0.863),
     "mvit-b-16x4-t0.5-s0.7": _mvit_preset(0.5, 0.7367),
     "mvit-b-16x4-t0.4-s0.6": _mvit_preset(0.375, 0.6174),
-    "video-swin-t-32x2": {"backbone_type": "video_swin", **_SWIN_T, **_NO_SELECTION},
-    "video-swin-s-32x2": {"backbone_type": "video_swin", **_SWIN_S, **_NO_SELECTION},
-    "video-swin-b-32x2": {"backbone_type": "video_swin", **_NO_SELECTION},
+    "video-swin-t-32x2": _full_swin("video-swin-t"),
+    "video-swin-s-32x2": _full_swin("video-swin-s"),
+    "video-swin-b-32x2": _full_swin("video-swin-b"),
     "video-swin-b-32x2-t0.9": _swin_preset(0.875),
     "video-swin-b-32x2-t0.8": _swin_preset(0.75),
     "video-swin-b-32x2-t0.6": _swin_preset(0.625),

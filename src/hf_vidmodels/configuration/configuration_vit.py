@@ -32,6 +32,9 @@ class VisionTransformerConfig(VidModelsConfig):
         pretrain_image_size: side of the pictures that the position table was made for.
         pretrain_patch_size: side of the patches that it was made for; None = `patch_size`.
         initializer_range: standard deviation of initial weights.
+
+    Raises:
+        ValueError: from construction, when fields contradict each other.
     """
 
     model_type = "vision_transformer"
@@ -59,38 +62,44 @@ class VisionTransformerConfig(VidModelsConfig):
         return self.pretrain_image_size // (self.pretrain_patch_size or self.patch_size)
 
     def validate_vision_transformer(self) -> None:
-        """Refuse widths that do not divide and an unknown patch embedding."""
-        check_vision_transformer(self)
+        """Refuse widths that do not divide, counts below 1, rates outside [0, 1) and an unknown patch embedding."""
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_channels", "patch_size", "mlp_ratio")
+        for name in sizes:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be divisible by num_attention_heads {self.num_attention_heads}"
+            )
+        if self.patch_embed_type not in PATCH_EMBED_TYPES:
+            known = " or ".join(map(repr, PATCH_EMBED_TYPES))
+            raise ValueError(f"patch_embed_type must be {known}, got {self.patch_embed_type!r}")
+        if self.patch_embed_type == "conv_stem" and (self.hidden_size % 8 or self.patch_size != CONV_STEM_STRIDE):
+            raise ValueError(
+                f"patch_embed_type 'conv_stem' needs a hidden_size divisible by 8 and patch_size {CONV_STEM_STRIDE}, "
+                f"got {self.hidden_size} and {self.patch_size}"
+            )
+        pretrain_patch_size = self.pretrain_patch_size or self.patch_size
+        if self.pretrain_image_size <= 0 or pretrain_patch_size <= 0 or self.pretrain_image_size % pretrain_patch_size:
+            raise ValueError(
+                f"pretrain_image_size {self.pretrain_image_size} must be a multiple of pretrain_patch_size "
+                f"{pretrain_patch_size}, because together they make the position table"
+            )
 
 
-def check_vision_transformer(config: VidModelsConfig) -> None:
-    """Check the fields of `VisionTransformerConfig` wherever a configuration has them.
-
-    Raises:
-        ValueError: for widths that do not divide, counts below 1, rates outside [0, 1), an unknown patch embedding.
-    """
-    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_channels", "patch_size", "mlp_ratio")
-    for name in sizes:
-        if getattr(config, name) <= 0:
-            raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
-    for name in ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob"):
-        if not 0 <= getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(config, name)}")
-    if config.hidden_size % config.num_attention_heads:
-        raise ValueError(
-            f"hidden_size {config.hidden_size} must be divisible by num_attention_heads {config.num_attention_heads}"
-        )
-    if config.patch_embed_type not in PATCH_EMBED_TYPES:
-        known = " or ".join(map(repr, PATCH_EMBED_TYPES))
-        raise ValueError(f"patch_embed_type must be {known}, got {config.patch_embed_type!r}")
-    if config.patch_embed_type == "conv_stem" and (config.hidden_size % 8 or config.patch_size != CONV_STEM_STRIDE):
-        raise ValueError(
-            f"patch_embed_type 'conv_stem' needs a hidden_size divisible by 8 and patch_size {CONV_STEM_STRIDE}, got "
-            f"{config.hidden_size} and {config.patch_size}"
-        )
-    pretrain_patch_size = config.pretrain_patch_size or config.patch_size
-    if config.pretrain_image_size <= 0 or pretrain_patch_size <= 0 or config.pretrain_image_size % pretrain_patch_size:
-        raise ValueError(
-            f"pretrain_image_size {config.pretrain_image_size} must be a multiple of pretrain_patch_size "
-            f"{pretrain_patch_size}, because together they make the position table"
-        )
+VisionTransformerConfig.presets = {
+    "vit-mae-base": {},
+    "vit-mae-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
+    "vit-mae-huge": {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "pretrain_patch_size": 14,
+    },
+    "vit-deit-tiny": {"hidden_size": 192, "num_attention_heads": 3},
+    "vit-deit-small": {"hidden_size": 384, "num_attention_heads": 6},
+    "vit-deit-base": {},
+}

@@ -129,16 +129,15 @@ def config_from_official(official_config: Mapping[str, Any], **settings: Any) ->
     arch = args.get("arch", DEFAULT_ARCH)
     if arch not in PRESET_OF_ARCH:
         raise ValueError(f"the official option 'arch' must be one of {', '.join(PRESET_OF_ARCH)}, got {arch!r}")
-    fields = dict(MalConfig.presets[PRESET_OF_ARCH[arch]])
     vit = official_config.get("vit", {})
-    fields |= {field: vit[name] for name, field in FIELD_OF_VIT_OPTION.items() if name in vit}
+    fields = {field: vit[name] for name, field in FIELD_OF_VIT_OPTION.items() if name in vit}
     fields |= {field: args[name] for name, field in FIELD_OF_OPTION.items() if name in args}
     if "test_margin_rate" in args:
         margins = args["test_margin_rate"]
         fields["test_margin_rate"] = margins[0] if isinstance(margins, list | tuple) else margins
     fields["use_size_buckets"] = not args.get("not_adjust_scale", False)
     fields["strict_bucket_bounds"] = True
-    return MalConfig(**(fields | settings))
+    return MalConfig.from_preset(PRESET_OF_ARCH[arch], **(fields | settings))
 
 
 def our_name(key: str) -> str:

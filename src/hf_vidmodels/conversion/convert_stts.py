@@ -114,14 +114,14 @@ def _fitting_field(key: str, there: tuple[int, ...], wanted: tuple[int, ...], co
     if key.endswith(".position_bias_table"):
         if there[0] != wanted[0]:
             return (
-                f"window_size={list(config.window_size)} has {wanted[0]} relative positions and the checkpoint's "
-                f"window {there[0]}; give the window_size that it was trained with"
+                f"window_size={list(config.backbone_config.window_size)} has {wanted[0]} relative positions and the "
+                f"checkpoint's window {there[0]}; give the window_size that it was trained with"
             )
         return f"num_attention_heads={there[1]} would fit this stage"
     if key.endswith(".temporal_positions") and there[1] != wanted[1]:
-        return f"num_frames={there[1] * config.patch_stride[0]} would fit"
+        return f"num_frames={there[1] * config.backbone_config.patch_stride[0]} would fit"
     if key.endswith(".spatial_positions") and there[1] != wanted[1]:
-        return f"image_size={isqrt(there[1]) * config.patch_stride[1]} would fit"
+        return f"image_size={isqrt(there[1]) * config.backbone_config.patch_stride[1]} would fit"
     if key.endswith(".positions") and there[1] != wanted[1]:
         return "another num_frames or image_size would fit"
     if key.endswith("embeddings.projection.weight") and there[1:] != wanted[1:]:

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import fields
 from math import isqrt
 from typing import Any
 
+from ..configuration.configuration_backbones import MvitConfig
 from ..configuration.configuration_stts import SttsConfig
 from .official_checkpoints import listed
 from .stts_layouts import Layout, fields_found
@@ -52,7 +52,7 @@ SWIN_FIELDS = {
     "backbone.mlp_ratio": "mlp_ratio",
     "backbone.qkv_bias": "qkv_bias",
     "backbone.drop_rate": "hidden_dropout_prob",
-    "backbone.attn_drop_rate": "attention_dropout_prob",
+    "backbone.attn_drop_rate": "attention_probs_dropout_prob",
     "backbone.drop_path_rate": "drop_path_rate",
     "backbone.patch_norm": "patch_norm",
     "backbone.embed_dim": "hidden_size",
@@ -97,7 +97,6 @@ SELECTION_LISTS = (
     "spatial_keep_ratios",
 )
 POOLED_PARTS = ("key_pooling.convolution", "key_pooling.norm", "value_pooling.convolution", "value_pooling.norm")
-OWN_FIELDS = {field.name for field in fields(SttsConfig)} | {"num_labels"}
 
 
 def config_from_official(official_config: Mapping[str, Any], layout: Layout) -> SttsConfig:
@@ -110,7 +109,8 @@ def config_from_official(official_config: Mapping[str, Any], layout: Layout) -> 
             each other.
     """
     options = _flattened(official_config)
-    own = {name: options.pop(name) for name in list(options) if name in OWN_FIELDS}
+    own = {name: options.pop(name) for name in list(options) if _is_own(name)}
+    own |= own.pop("backbone_config", {})
     _check_backbone(options, layout)
     names = FIELDS_OF_OPTIONS[layout.backbone_type]
     settings = {field: options[name] for name, field in names.items() if name in options}
@@ -131,6 +131,10 @@ def config_from_official(official_config: Mapping[str, Any], layout: Layout) -> 
     return SttsConfig(**{**found, **given, "backbone_type": layout.backbone_type})
 
 
+def _is_own(name: str) -> bool:
+    return name == "num_labels" or SttsConfig.has_field(name)
+
+
 def _flattened(official_config: Mapping[str, Any]) -> dict[str, Any]:
     """Give options by dotted names, whether they came flat, nested, or inside the sections of a configuration file."""
     for section in ("official", "model"):
@@ -138,7 +142,7 @@ def _flattened(official_config: Mapping[str, Any]) -> dict[str, Any]:
             official_config = official_config[section]
     options: dict[str, Any] = {}
     for name, value in official_config.items():
-        if isinstance(value, Mapping) and name not in OWN_FIELDS:
+        if isinstance(value, Mapping) and not _is_own(name):
             options |= {f"{name}.{key}": inner for key, inner in value.items()}
         else:
             options[name] = value
@@ -178,7 +182,7 @@ def _read_mvit_options(options: Mapping[str, Any], settings: dict[str, Any]) -> 
 def _sizes_found(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
     """Read the clip's size from an MViT's positional tables."""
     found = {}
-    stride = given.get("patch_stride", SttsConfig().patch_stride)
+    stride = given.get("patch_stride", MvitConfig().patch_stride)
     if (table := layout.find("backbone.embeddings.temporal_positions")) is not None:
         found["num_frames"] = table.shape[1] * stride[0]
     if (table := layout.find("backbone.embeddings.spatial_positions")) is not None:
@@ -192,7 +196,7 @@ def _unpooled_blocks(layout: Layout, settings: Mapping[str, Any]) -> dict[str, A
     Files with scorers are of the STTS code, which pools in all blocks: what they lack is missing.
     """
     config = SttsConfig(**{**settings, "backbone_type": "mvit"})
-    if config.pool_mode != "conv" or layout.num_scorers("temporal") or layout.num_scorers("spatial"):
+    if config.backbone_config.pool_mode != "conv" or layout.num_scorers("temporal") or layout.num_scorers("spatial"):
         return {}
     blocks = [
         block

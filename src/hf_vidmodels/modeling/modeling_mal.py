@@ -62,7 +62,7 @@ class MalInstanceHead(nn.Module):
 
     def __init__(self, config: MalConfig) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.mask_embed_size)
+        self.fc1 = nn.Linear(config.encoder_config.hidden_size, config.mask_embed_size)
         self.fc2 = nn.Linear(config.mask_embed_size, config.mask_embed_size)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
@@ -76,7 +76,7 @@ class MalPixelHead(nn.Module):
     def __init__(self, config: MalConfig) -> None:
         super().__init__()
         hidden = [config.mask_head_hidden_size] * (config.mask_head_num_layers - 1)
-        widths = [config.hidden_size, *hidden, config.mask_embed_size]
+        widths = [config.encoder_config.hidden_size, *hidden, config.mask_embed_size]
         self.upsample_ratio = config.mask_upsample_ratio
         self.layers = nn.ModuleList(
             nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
@@ -98,9 +98,7 @@ class MalNetwork(nn.Module):
     def __init__(self, config: MalConfig) -> None:
         super().__init__()
         self.config = config
-        encoder_config = config.encoder_config
-        encoder_config._attn_implementation = config._attn_implementation
-        self.encoder = VisionTransformer(encoder_config)
+        self.encoder = VisionTransformer(config.encoder_config)
         self.instance_head = MalInstanceHead(config)
         self.pixel_head = MalPixelHead(config)
 
@@ -115,7 +113,7 @@ class MalNetwork(nn.Module):
             encoder_options: what further outputs the encoder gives.
         """
         encoded = self.encoder(pixel_values, **encoder_options)
-        grid = pixel_values.shape[-1] // self.config.patch_size
+        grid = pixel_values.shape[-1] // self.config.encoder_config.patch_size
         feature_map = encoded.last_hidden_state[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))
         instances = self.instance_head(feature_map)
         if self.config.use_size_buckets:
@@ -366,7 +364,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         flip = self.config.flip_test if flip is None else flip
         was_training = self.training
         self.eval()
-        size, patch = pixel_values.shape[-1], self.config.patch_size
+        size, patch = pixel_values.shape[-1], self.config.encoder_config.patch_size
         pixel_values = pixel_values.to(self.device, self.dtype)
         logits = []
         for scale in scales:
@@ -495,9 +493,10 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         return tuple(1.0 if over or count == 0 else min(1.0, loss_step / count) for count in steps)
 
     def _check_crops(self, pixel_values: torch.Tensor) -> None:
-        shape, patch = tuple(pixel_values.shape), self.config.patch_size
-        if len(shape) != 4 or shape[1] != self.config.num_channels:
-            raise ValueError(f"pixel_values must have shape (B, {self.config.num_channels}, S, S), got {shape}")
+        shape, encoder = tuple(pixel_values.shape), self.config.encoder_config
+        if len(shape) != 4 or shape[1] != encoder.num_channels:
+            raise ValueError(f"pixel_values must have shape (B, {encoder.num_channels}, S, S), got {shape}")
+        patch = encoder.patch_size
         if shape[2] != shape[3] or shape[2] % patch or shape[2] == 0:
             raise ValueError(f"crop size must be square and a multiple of {patch}, got {shape[2]} x {shape[3]}")
 

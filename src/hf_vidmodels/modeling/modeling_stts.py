@@ -71,8 +71,7 @@ class SttsForVideoClassification(VideoTransformer):
 
     def __init__(self, config: SttsConfig) -> None:
         super().__init__(config)
-        backbone_config = config.backbone_config
-        self.backbone = BACKBONE_CLASSES[config.backbone_type](backbone_config)
+        self.backbone = BACKBONE_CLASSES[config.backbone_type](config.backbone_config)
         plans = config.selector_plans()
         self.temporal_selectors = nn.ModuleList(
             TemporalSelector(config, plan) for plan in plans if plan.kind == "temporal"
@@ -164,7 +163,7 @@ class SttsForVideoClassification(VideoTransformer):
     def _check_clips_fit(self, pixel_values: torch.Tensor) -> None:
         """Refuse clips of another size than the selectors were made for; the message says what would fit."""
         self.backbone.check_clips(pixel_values)
-        expected = (self.config.num_frames, *self.config.frame_size)
+        expected = (self.config.backbone_config.num_frames, *self.config.frame_size)
         frames, _, *size = pixel_values.shape[1:]
         if (frames, *size) != expected:
             raise ValueError(
@@ -205,7 +204,7 @@ def kept_regions(output: SttsOutput, config: SttsConfig) -> list[list[dict[str, 
     first = planes * stride[0]
     return [
         [
-            {"frames": list(range(start, min(start + stride[0], config.num_frames))), "box": box}
+            {"frames": list(range(start, min(start + stride[0], backbone.num_frames))), "box": box}
             for start, box in zip(starts, clip_boxes, strict=True)
         ]
         for starts, clip_boxes in zip(first.tolist(), boxes.tolist(), strict=True)

@@ -22,7 +22,7 @@ from transformers.video_utils import VideoMetadata
 from .decoding import Video, VideoSource, frames_shown_at, open_video
 from .frame_sampling import FrameSampling
 from .processing_base import SharedProcessorMixin
-from .spatial_crops import crop_offsets, short_side_size
+from .spatial_crops import crop_offsets, output_size, short_side_size
 from .view_scores import check_aggregation, combine_views
 
 # Pixels of the frames that are resized together: 100 MB as float32.
@@ -108,10 +108,7 @@ class VideoViewsProcessor(SharedProcessorMixin, BaseVideoProcessor):
         Raises:
             ValueError: they depend on the video, as without `do_center_crop` and with a short side only.
         """
-        size = self.crop_size if self.do_center_crop else self.size
-        if not (self.do_center_crop or self.do_resize) or not (size.height and size.width):
-            raise ValueError("this processor gives pictures of no fixed size; set do_center_crop=True and crop_size")
-        return size.height, size.width
+        return output_size(self)
 
     def preprocess(self, videos: Any, **kwargs: Any) -> BatchFeature:
         """Prepare videos.

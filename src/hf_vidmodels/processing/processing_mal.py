@@ -99,7 +99,7 @@ class MalImageProcessor(RgbImageProcessor):
         """Make the processor that fits a model's configuration."""
         return cls(
             crop_size={"height": config.image_size, "width": config.image_size},
-            patch_size=config.patch_size,
+            patch_size=config.encoder_config.patch_size,
             mask_thresholds=list(config.mask_thresholds),
             size_bounds=list(config.size_bounds),
             train_margin_rate=list(config.train_margin_rate),

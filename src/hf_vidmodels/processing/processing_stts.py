@@ -50,11 +50,12 @@ class SttsVideoProcessor(VideoViewsProcessor):
                 `sampling_strategy="segments"` for Something-Something.
         """
         height, width = config.frame_size
-        clip = {"num_frames": config.num_frames, "crop_size": {"height": height, "width": width}}
+        num_frames = config.backbone_config.num_frames
+        clip = {"num_frames": num_frames, "crop_size": {"height": height, "width": width}}
         if config.backbone_type == "mvit":
             protocol = {
                 "size": {"shortest_edge": round(max(height, width) * MVIT_SHORT_SIDE)},
-                "sampling_rate": MVIT_SAMPLING_RATES.get(config.num_frames, MVIT_SAMPLING_RATE),
+                "sampling_rate": MVIT_SAMPLING_RATES.get(num_frames, MVIT_SAMPLING_RATE),
             }
         else:
             protocol = {"size": {"shortest_edge": max(height, width)}, **VIDEO_SWIN_PROTOCOL}

@@ -1,4 +1,6 @@
-"""Where test crops lie in a frame, in whole pixels: the rules of SlowFast, MViT and Video Swin."""
+"""How large crops are and where test crops lie in a frame, in whole pixels: as SlowFast, MViT and Video Swin do."""
+
+from typing import Any
 
 CROP_COUNTS = (1, 3)
 
@@ -8,6 +10,18 @@ def short_side_size(height: int, width: int, short_side: int) -> tuple[int, int]
     if height < width:
         return short_side, short_side * width // height
     return short_side * height // width, short_side
+
+
+def output_size(processor: Any) -> tuple[int, int]:
+    """Give the height and width of the pictures that an image or video processor makes.
+
+    Raises:
+        ValueError: they depend on the input, as without `do_center_crop` and with a short side only.
+    """
+    size = processor.crop_size if processor.do_center_crop else processor.size
+    if not (processor.do_center_crop or processor.do_resize) or not (size.height and size.width):
+        raise ValueError("this processor gives pictures of no fixed size; set do_center_crop=True and crop_size")
+    return size.height, size.width
 
 
 def crop_offsets(height: int, width: int, crop_height: int, crop_width: int, num_crops: int) -> list[tuple[int, int]]:

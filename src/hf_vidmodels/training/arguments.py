@@ -4,8 +4,13 @@ Names and meanings follow `transformers.TrainingArguments` where that has the sa
 dataclass and adds its fields with `argument`.
 """
 
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from ..configuration.configuration_base import VidModelsConfig
+from .sections import MODEL, PRESET, PROCESSOR, check_section, refuse_fields_of_others
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
 # Courses of the learning rate that every recipe knows; a recipe with one of its own puts it before them.
@@ -18,18 +23,18 @@ def argument(default: Any, help: str, *, group: str | None = None, changes_resul
     """Declare a field of an arguments dataclass.
 
     Args:
-        default: its default; a list is copied for every instance.
+        default: its default; a list or dict is copied for every instance.
         help: what it does, its unit and its effect, for somebody who reads `--help`.
         group: title in the help text; None for the fields of a method, which get a title of their own.
         changes_result: whether the trained weights depend on it; a resumed run must not change such a field.
     """
     metadata = {"help": help, "group": group, "changes_result": changes_result}
-    if isinstance(default, list):
-        return field(default_factory=default.copy, metadata=metadata)
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-_RUN, _DATA, _LENGTH, _OPTIMISATION = "run", "data", "length and precision", "optimisation"
+_RUN, _MODEL, _DATA, _LENGTH, _OPTIMISATION = "run", "model", "data", "length and precision", "optimisation"
 _EVALUATION, _CHECKPOINTS, _LOGGING, _HUB = "evaluation", "checkpoints", "logging", "sharing on the Hub"
 
 
@@ -37,9 +42,16 @@ _EVALUATION, _CHECKPOINTS, _LOGGING, _HUB = "evaluation", "checkpoints", "loggin
 class TrainingArguments:
     """What every recipe takes; `--help` shows the same descriptions.
 
+    Class attributes:
+        sections: the classes that the sections `model` and `processor` set up, where the method has such sections.
+        default_preset: preset of the configuration where none is given.
+
     Raises:
         ValueError: on construction, when a value is out of range or two fields contradict each other.
     """
+
+    sections: ClassVar[dict[str, type]] = {}
+    default_preset: ClassVar[str | None] = None
 
     recipe: str = argument(
         "",
@@ -81,6 +93,19 @@ class TrainingArguments:
         "Allow only operations that repeat bit by bit on a GPU (slower; an operation without such a form is an "
         "error). On a CPU runs repeat without it.",
         group=_RUN,
+    )
+
+    model: dict[str, Any] = argument(
+        {},
+        "Fields of the model's configuration and the preset that they change, on the command line one by one: "
+        "--model.preset NAME, --model.FIELD VALUE, --model.backbone.FIELD VALUE for a network inside it. What is not "
+        "given is the preset's. With a recipe this help lists them.",
+        group=_MODEL,
+    )
+    processor: dict[str, Any] = argument(
+        {},
+        "The same for the processor: --processor.FIELD VALUE. What is not given is the method's published protocol.",
+        group=_MODEL,
     )
 
     dataset_name: str = argument(
@@ -264,7 +289,10 @@ class TrainingArguments:
     )
 
     def __post_init__(self) -> None:
-        """Check ranges and contradictions."""
+        """Check sections, ranges and contradictions."""
+        preset = {} if self.default_preset is None else {PRESET: self.default_preset}
+        self.model = preset | self.check_section(MODEL, self.model)
+        self.processor = self.check_section(PROCESSOR, self.processor)
         self.report_to = [name for name in self.report_to if name != "none"]
         self.check_ranges()
         self.check_contradictions()
@@ -364,6 +392,52 @@ class TrainingArguments:
         ):
             if wrong:
                 raise ValueError(sentence)
+
+    @classmethod
+    def check_section(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a section with checked names and values.
+
+        Raises:
+            ValueError: for a section that the method does not have, an unknown field or a value of the wrong type.
+        """
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{name} takes a mapping of fields, but it is {given!r}.")
+        if name in cls.sections:
+            return check_section(name, given, cls.sections[name])
+        if given:
+            raise ValueError(f"The method has no section {name}, but {name}.{next(iter(given))} is given.")
+        return {}
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        """The section `model` without the preset: fields of the configuration, nested as it is."""
+        return {name: value for name, value in self.model.items() if name != PRESET}
+
+    def model_config(self, class_names: Sequence[str] | None = None, **decided: Any) -> VidModelsConfig:
+        """Make the model's configuration.
+
+        Args:
+            class_names: classes in the order of their ids, where the model knows classes.
+            decided: fields that follow from the data.
+
+        Raises:
+            ValueError: for fields that contradict each other or the data.
+        """
+        config_class, given = self.sections[MODEL], self.model_settings
+        for name in decided.keys() & given.keys():
+            if given[name] != decided[name]:
+                raise ValueError(
+                    f"model.{name} is {given[name]!r}, but the data have {decided[name]!r}; leave the field out."
+                )
+        if class_names is not None:
+            decided["id2label"] = dict(enumerate(class_names))
+            decided["label2id"] = {name: index for index, name in enumerate(class_names)}
+            decided["num_labels"] = len(class_names)
+        settings = config_class.merged(given, decided)
+        preset = self.model.get(PRESET)
+        config = config_class(**settings) if preset is None else config_class.from_preset(preset, **settings)
+        refuse_fields_of_others(given, config)
+        return config
 
     def require(self, holds: bool, name: str, rule: str) -> None:
         """Raise ValueError saying that field `name` breaks `rule`, with its value, unless the rule holds."""

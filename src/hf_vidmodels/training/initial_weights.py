@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..data.content_checks import name_some
 from ..modeling.modeling_base import lacking_weights
@@ -49,17 +49,17 @@ def take_weights(model: PreTrainedModel, source: str, optional: Collection[str])
         ValueError: the source is of another method, or its weights do not fit; names those.
         OSError: there is no such model.
     """
-    config = AutoConfig.from_pretrained(source)
-    if config.model_type != model.config.model_type:
+    # The model of a recipe of one's own need not be known to the Auto classes.
+    model_type = model.config.get_config_dict(source)[0].get("model_type")
+    if model_type != model.config.model_type:
         raise ValueError(
-            f"model_name_or_path {source} is a {config.model_type} model, but a {model.config.model_type} model is "
-            "trained"
+            f"model_name_or_path {source} is a {model_type} model, but a {model.config.model_type} model is trained"
         )
     saved, info = type(model).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True)
     random = lacking_weights(info)
     theirs = {name: value for name, value in saved.state_dict().items() if name not in random}
     ours = model.state_dict()
-    if config.id2label != model.config.id2label:
+    if saved.config.id2label != model.config.id2label:
         optional = {*optional, "classifier"}
         theirs = {name: value for name, value in theirs.items() if _module_of(name) != "classifier"}
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .arguments import TrainingArguments
-from .recipe_files import check_fields, nearest
+from .field_values import nearest
+from .recipe_files import check_fields
+from .sections import MODEL, PROCESSOR
 from .stage_plan import CONTINUES, NAME, STAGE_FIELDS
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
@@ -30,6 +32,8 @@ def resolve_arguments(
         ValueError: for a value out of its range, and for a contradiction inside the file or the command line.
     """
 
+    from_command_line = {**from_command_line, **_merged_sections(arguments_class, from_recipe, from_command_line)}
+
     def build(recipe_fields: Mapping[str, Any]) -> Arguments:
         return arguments_class(**(recipe_fields | from_command_line))
 
@@ -46,6 +50,17 @@ def resolve_arguments(
 
         stages.append(head | _without_contradictions(build_stage, fields, from_command_line))
     return replace(args, stages=stages)
+
+
+def _merged_sections(
+    arguments_class: type[TrainingArguments], from_recipe: Mapping[str, Any], from_command_line: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Give the sections that the command line changes, with what the recipe file says elsewhere in them."""
+    merged = {}
+    for name in {MODEL, PROCESSOR} & from_command_line.keys():
+        given, changes = from_recipe.get(name, {}), from_command_line[name]
+        merged[name] = arguments_class.sections[MODEL].merged(given, changes) if name == MODEL else given | changes
+    return merged
 
 
 def _without_contradictions(

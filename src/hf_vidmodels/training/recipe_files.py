@@ -3,13 +3,15 @@
 from collections.abc import Hashable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
 from .arguments import TrainingArguments
+from .field_values import as_type, nearest
+from .sections import MODEL, PRESET, PROCESSOR
 
+OTHER_SPELLINGS = {"corpus": "dataset_name"}
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -56,10 +58,12 @@ def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def check_fields(given: Mapping[str, Any], arguments_class: type[TrainingArguments], source: str) -> dict[str, Any]:
-    """Return the fields of a recipe file as values of the types that the arguments declare.
+    """Return the fields of a recipe file or a command line as values of the types that the arguments declare.
+
+    A field of the model's configuration may also stand outside the section `model`, as in files of earlier versions.
 
     Args:
-        given: field names and values as YAML has them.
+        given: field names and values.
         arguments_class: the dataclass that declares them.
         source: where they come from, for the error.
 
@@ -67,63 +71,35 @@ def check_fields(given: Mapping[str, Any], arguments_class: type[TrainingArgumen
         ValueError: for an unknown field (with the nearest known one) or a value of the wrong type.
     """
     types = get_type_hints(arguments_class)
-    checked = {}
+    config_class = arguments_class.sections.get(MODEL)
+    checked: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
+    sections = {name: given[name] for name in (MODEL, PROCESSOR) if given.get(name) is not None}
     for name, value in given.items():
-        if name not in types:
-            raise ValueError(f"{source} has an unknown field {name!r}{nearest(str(name), types)}.")
+        if name in (MODEL, PROCESSOR):
+            continue
+        name = OTHER_SPELLINGS.get(name, name)
+        if name in types:
+            try:
+                checked[name] = as_type(value, types[name])
+            except TypeError as error:
+                raise ValueError(f"{source} has {name}: {value!r}, but {name} takes {error}.") from error
+        elif config_class is not None and (name == PRESET or config_class.has_field(name)):
+            # Earlier versions wrote null for what was the preset's.
+            if value is not None:
+                flat[name] = value
+        else:
+            raise ValueError(f"{source} has an unknown field {name!r}{nearest(str(name), types)}.".replace("?.", "?"))
+    if flat:
+        for name in flat.keys() & sections.setdefault(MODEL, {}).keys():
+            raise ValueError(f"{source} has {name} twice, alone and in the section {MODEL}: leave the former out.")
+        sections[MODEL] = flat | sections[MODEL]
+    for name, content in sections.items():
         try:
-            checked[name] = as_type(value, types[name])
-        except TypeError as error:
-            raise ValueError(f"{source} has {name}: {value!r}, but {name} takes {error}.") from error
+            checked[name] = arguments_class.check_section(name, content)
+        except ValueError as error:
+            raise ValueError(f"{source} does not fit: {error}") from error
     return checked
-
-
-def nearest(name: str, known: Mapping[str, Any]) -> str:
-    """Return `; did you mean 'x'?` for the known name closest to `name`, or nothing."""
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def as_type(value: Any, declared: Any) -> Any:
-    """Return a YAML value as the declared type; whole numbers and text such as `1e-4` pass for floats.
-
-    Raises:
-        TypeError: with the name of what is expected, when the value is something else.
-    """
-    origin, options = get_origin(declared), get_args(declared)
-    if origin in (Union, UnionType):
-        if value is None and NoneType in options:
-            return None
-        return as_type(value, next(option for option in options if option is not NoneType))
-    if origin is Literal:
-        if value in options and isinstance(value, str):
-            return value
-        # YAML reads a bare `no` as false.
-        if value is False and "no" in options:
-            return "no"
-        raise TypeError("one of " + ", ".join(map(str, options)))
-    if origin is list:
-        if not isinstance(value, list):
-            raise TypeError(f"a list, such as [{value}]")
-        return [as_type(entry, options[0]) for entry in value]
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise TypeError("mappings of fields to values")
-        return value
-    if declared is float:
-        return _as_float(value)
-    if type(value) is not declared:
-        raise TypeError({int: "a whole number", bool: "true or false", str: "text"}[declared])
-    return value
-
-
-def _as_float(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise TypeError("a number")
-    try:
-        return float(value)
-    except ValueError as error:
-        raise TypeError("a number") from error
 
 
 class _StrictLoader(yaml.SafeLoader):

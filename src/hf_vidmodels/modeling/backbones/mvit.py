@@ -212,7 +212,7 @@ class MvitAttention(nn.Module):
         self.value_pooling = self._pooling(config, plan, plan.key_value_pooling)
         self.projection = nn.Linear(plan.width, plan.width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.attention_dropout = config.attention_dropout_prob
+        self.attention_dropout = config.attention_probs_dropout_prob
 
     @staticmethod
     def _pooling(config: MvitConfig, plan: MvitBlockPlan, pooling: Pooling | None) -> "HeadPooling | None":

@@ -203,7 +203,7 @@ class WindowAttention(nn.Module):
         self.position_bias_table = nn.Parameter(torch.zeros(num_offsets, self.num_heads))
         self.projection = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.attention_dropout = config.attention_dropout_prob
+        self.attention_dropout = config.attention_probs_dropout_prob
 
     def forward(
         self, hidden_states: torch.Tensor, grid: Grid, need_weights: bool = False

@@ -4,7 +4,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,9 +18,7 @@ from ...data.features.stream_settings import StreamSettings
 from ...data.features.video_table import VideoTable
 from ...processing.feature_reading import feature_file
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
-
-if TYPE_CHECKING:
-    from .recipe_asm_loc import AsmLocArguments
+from .asm_loc_arguments import AsmLocArguments
 
 TASK = "temporal-action-localization"
 
@@ -48,7 +46,7 @@ class AsmLocData:
     model_settings: dict[str, Any]
 
 
-def load_asm_loc_data(args: "AsmLocArguments", device: torch.device, show_progress: bool) -> AsmLocData:
+def load_asm_loc_data(args: AsmLocArguments, device: torch.device, show_progress: bool) -> AsmLocData:
     """Load the corpus that the arguments name, so that whatever is wrong with it shows before anything is trained.
 
     Raises:
@@ -109,7 +107,7 @@ def feature_settings_file(name: str) -> Path:
     )
 
 
-def _make_extractor(args: "AsmLocArguments", device: torch.device) -> SnippetFeatureExtractor:
+def _make_extractor(args: AsmLocArguments, device: torch.device) -> SnippetFeatureExtractor:
     if args.feature_extractor is None:
         raise ValueError(
             f"corpus {args.dataset_name!r} has videos but no features: give feature_extractor, or make features with "

@@ -7,7 +7,6 @@ stage and lie as files in the run's working folder. Segment annotations are read
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,72 +17,16 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ...atomic_io import write_json
-from ...configuration.configuration_asm_loc import AsmLocConfig
 from ...data.features.video_table import VideoTable, warn_of_other_rate
 from ...evaluation.evaluation import Evaluation
 from ...evaluation.localization_evaluation import evaluate_localization, score_localization
 from ...modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization
 from ...processing.processing_asm_loc import AsmLocProcessor
-from ..arguments import TrainingArguments, argument
 from ..recipe import Progress, Recipe
 from ..stage_plan import Stage
+from .asm_loc_arguments import AsmLocArguments
 from .asm_loc_data import TASK, load_asm_loc_data
 from .asm_loc_videos import GuidedTrainingVideos, Proposals
-
-
-@dataclass
-class AsmLocArguments(TrainingArguments):
-    """Arguments of the ASM-Loc recipe; those left out (none) are the preset's."""
-
-    preset: str = argument("asm-loc-thumos", "Settings to start from: asm-loc-thumos or asm-loc-activitynet.")
-    feature_extractor: str | None = argument(
-        None,
-        "How features are made when the corpus has only videos: a JSON file of settings, by path or by the name of "
-        "one that comes with the recipes (asm_loc/embedded_features). none: the corpus has features.",
-    )
-    feature_cache_dir: str | None = argument(
-        None, "Folder that keeps features made from videos; by default the package's cache.", changes_result=False
-    )
-    feature_processes: int = argument(1, "Processes that make features from videos.", changes_result=False)
-    standardize_features: bool | None = argument(
-        None, "Standardise features by their mean and deviation over the training videos."
-    )
-    num_refinement_steps: int | None = argument(None, "Networks after the base network.")
-    num_attention_heads: int | None = argument(None, "Heads of the segment attention; they divide the feature width.")
-    num_snippets: int | None = argument(None, "Snippets that a video is sampled to.")
-    max_proposals: int | None = argument(None, "Most proposals of one video that the segment attention sees.")
-    hidden_dropout_prob: float | None = argument(None, "Rate of the snippet and of the feature dropout.")
-    foreground_topk_ratio: int | None = argument(None, "One of so many snippets counts for the foreground bag.")
-    background_topk_ratio: int | None = argument(None, "One of so many snippets counts for the background bag.")
-    foreground_loss_weight: float | None = argument(None, "Weight of the foreground bag loss.")
-    background_loss_weight: float | None = argument(None, "Weight of the background bag loss.")
-    context_loss_weight: float | None = argument(None, "Weight of the action-context loss.")
-    instance_loss_weight: float | None = argument(None, "Weight of the pseudo instance loss; 0 switches it off.")
-    uncertainty_loss_weight: float | None = argument(None, "Price of uncertainty in the pseudo instance loss.")
-    proposal_extension: float | None = argument(None, "Share of its length by which a proposal grows on each side.")
-    proposal_score_ratio: float | None = argument(None, "Share of the scores whose proposals shape the sampling.")
-    short_proposal_length: float | None = argument(None, "Snippets up to which a proposal counts as short.")
-    use_dynamic_sampling: bool | None = argument(None, "Stretch time inside short proposals.")
-    use_intra_attention: bool | None = argument(None, "Attention inside proposals.")
-    use_inter_attention: bool | None = argument(None, "Attention between proposals.")
-    class_threshold: float | None = argument(None, "Video score above which a class is localised.")
-
-    def check_ranges(self) -> None:
-        """Refuse an unknown preset."""
-        super().check_ranges()
-        self.require(self.preset in AsmLocConfig.presets, "preset", f"must be one of {sorted(AsmLocConfig.presets)}")
-        self.require(self.feature_processes >= 1, "feature_processes", "must be at least 1")
-
-    @property
-    def num_steps(self) -> int:
-        """The networks of the cascade."""
-        settings = AsmLocConfig.presets[self.preset] | self.model_settings()
-        return 1 + settings.get("num_refinement_steps", AsmLocConfig.num_refinement_steps)
-
-    def model_settings(self) -> dict[str, Any]:
-        """Return the fields of `AsmLocConfig` that were given."""
-        names = {field.name for field in fields(AsmLocConfig)} - {"feature_extractor"}
-        return {name: value for name in names if (value := getattr(self, name, None)) is not None}
 
 
 class AsmLocRecipe(Recipe):
@@ -101,11 +44,7 @@ class AsmLocRecipe(Recipe):
 
     def build_model(self) -> AsmLocForTemporalActionLocalization:
         """Make the whole cascade, as wide as the features are."""
-        settings = {**self.args.model_settings(), **self.data.model_settings}
-        settings["id2label"] = dict(enumerate(self.data.class_names))
-        settings["label2id"] = {name: index for index, name in enumerate(self.data.class_names)}
-        preset = {key: value for key, value in AsmLocConfig.presets[self.args.preset].items() if key != "num_labels"}
-        self.config = AsmLocConfig(**(preset | settings))
+        self.config = self.args.model_config(self.data.class_names, **self.data.model_settings)
         tables = [table for table in (self.data.train, self.data.evaluation) if table is not None]
         warn_of_other_rate(tables, self.config.frames_per_second, self.config.frames_per_snippet)
         self.processor = AsmLocProcessor.from_config(self.config)

@@ -7,8 +7,8 @@ that answers.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from ...processing.processing_mal import MalImageProcessor
 from ..arguments import CommonSchedule, TrainingArguments, argument
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..recipe import Progress, Recipe
+from ..sections import MODEL
 from ..stage_plan import Stage
 from .mal_crops import MalTrainingCrops, select_boxes
 
@@ -36,7 +37,10 @@ OWN_SCHEDULE = "warmup_cosine_waves"
 
 @dataclass
 class MalArguments(TrainingArguments):
-    """Arguments of the MAL recipe; those left out (none) are the preset's."""
+    """Arguments of the MAL recipe."""
+
+    sections: ClassVar = {MODEL: MalConfig}
+    default_preset: ClassVar = "mal-vit-mae-base"
 
     lr_scheduler_type: Literal["warmup_cosine_waves", CommonSchedule] = argument(
         OWN_SCHEDULE,
@@ -47,7 +51,6 @@ class MalArguments(TrainingArguments):
     warmup_epochs: float = argument(1.0, "Epochs in which warmup_cosine_waves rises.")
     min_lr_share: float = argument(0.2, "Lowest rate of warmup_cosine_waves after its rise, as a share of the peak.")
     num_lr_waves: float = argument(1.0, "Half waves of warmup_cosine_waves.")
-    preset: str = argument("mal-vit-mae-base", "Settings to start from: a preset of MalConfig.")
     model_name_or_path: str | None = argument(
         None, "Go on from a MAL checkpoint (folder or Hub id) instead of a preset; a network it lacks is copied."
     )
@@ -65,47 +68,10 @@ class MalArguments(TrainingArguments):
     gradient_checkpointing: bool = argument(
         False, "Compute blocks again in the backward pass instead of keeping them.", changes_result=False
     )
-    hidden_size: int | None = argument(None, "Width of the encoder.")
-    num_hidden_layers: int | None = argument(None, "Blocks of the encoder.")
-    num_attention_heads: int | None = argument(None, "Heads of each block; they divide the width.")
-    patch_size: int | None = argument(None, "Pixels of a crop from one token to the next.")
-    patch_embed_type: Literal["linear", "conv_stem"] | None = argument(None, "How patches become tokens.")
-    pretrain_image_size: int | None = argument(None, "Side of the pictures that the position table is made for.")
-    drop_path_rate: float | None = argument(None, "Chance that a residual branch of the last block is left out.")
-    image_size: int | None = argument(None, "Side of the square crops, a multiple of the patch size.")
-    mask_head_hidden_size: int | None = argument(None, "Width inside the V head.")
-    mask_embed_size: int | None = argument(None, "Width of instance and pixel vectors.")
-    use_size_buckets: bool | None = argument(None, "Choose the resolution of the V head by the area of the box.")
-    size_bounds: list[float] | None = argument(None, "Box areas up to which an object is small, and medium.")
-    single_scale_ratio: float | None = argument(None, "Without buckets, resolution of the V head over the token grid.")
-    teacher_momentum: float | None = argument(None, "Share of the teacher that an update keeps.")
-    teacher_init: Literal["copy", "independent"] | None = argument(None, "How the teacher starts.")
-    loss_mil_weight: float | None = argument(None, "Weight of the bag loss.")
-    loss_crf_weight: float | None = argument(None, "Weight of the self-training loss.")
-    loss_mil_warmup_steps: int | None = argument(None, "Steps in which the bag loss gets its weight.")
-    loss_crf_warmup_steps: int | None = argument(None, "Steps in which the self-training loss gets its weight.")
-    loss_warmup_scope: Literal["first_epoch", "run"] | None = argument(
-        None, "Whether these warm-ups end with the first epoch."
-    )
-    crf_kernel_size: int | None = argument(None, "Side of the mean field's window, odd; above 3 set crf_compat false.")
-    crf_zeta: float | None = argument(None, "Width of the colour likeness in the mean field.")
-    crf_num_iterations: int | None = argument(None, "Updates of the mean field.")
-    crf_compat: bool | None = argument(None, "Compute the mean field by the official formula, for windows of 3 only.")
-    crf_size_ratio: float | None = argument(None, "Resolution of the mean field over that of the logits.")
-    crf_low: float | None = argument(None, "Least probability in the mean field.")
-    crf_high: float | None = argument(None, "Greatest probability in the mean field.")
-    train_margin_rate: list[float] | None = argument(None, "Least and greatest extension of a box in training.")
-    test_margin_rate: float | None = argument(None, "Extension of a box at test.")
-    mask_thresholds: list[float] | None = argument(
-        None, "Probability above which a pixel is in the mask, of small, medium and large boxes or one for all."
-    )
-    inference_network: Literal["student", "teacher", "mixed"] | None = argument(None, "Network that answers.")
-    flip_test: bool | None = argument(None, "Answer with the mean over a crop and its mirror image.")
 
     def check_ranges(self) -> None:
-        """Refuse an unknown preset and rates outside their ranges."""
+        """Refuse rates outside their ranges."""
         super().check_ranges()
-        self.require(self.preset in MalConfig.presets, "preset", f"must be one of {sorted(MalConfig.presets)}")
         self.require(0 <= self.min_lr_share <= 1, "min_lr_share", "must be in [0, 1]")
         for name in ("warmup_epochs", "num_lr_waves", "min_train_area"):
             self.require(getattr(self, name) >= 0, name, "must not be negative")
@@ -119,11 +85,6 @@ class MalArguments(TrainingArguments):
             raise ValueError("model_name_or_path and encoder_weights exclude each other: the model has an encoder.")
         if self.lr_scheduler_type == OWN_SCHEDULE and (self.warmup_steps or self.warmup_ratio):
             raise ValueError(f"lr_scheduler_type {OWN_SCHEDULE} warms up by warmup_epochs, not by steps or a ratio.")
-
-    def model_settings(self) -> dict[str, Any]:
-        """Return the fields of `MalConfig` that were given."""
-        names = {field.name for field in fields(MalConfig)}
-        return {name: value for name in names if (value := getattr(self, name, None)) is not None}
 
 
 class MalRecipe(Recipe):
@@ -149,14 +110,13 @@ class MalRecipe(Recipe):
 
     def build_model(self) -> MalForMaskLabeling:
         """Make student and teacher: from a preset, with a published encoder, or from a checkpoint of MAL."""
-        settings = self.args.model_settings()
         if self.args.model_name_or_path is not None:
             model = MalForMaskLabeling.from_pretrained(
-                self.args.model_name_or_path, use_student=True, use_teacher=True, **settings
+                self.args.model_name_or_path, use_student=True, use_teacher=True, **self.args.model_settings
             )
             refuse_random_weights(model.random_weights, self.args.model_name_or_path)
         else:
-            model = MalForMaskLabeling(MalConfig.from_preset(self.args.preset, **settings))
+            model = MalForMaskLabeling(self.args.model_config())
         if self.args.encoder_weights is not None:
             self.accelerator.print(f"{load_encoder_weights(model, self.args.encoder_weights)}.")
         if self.args.gradient_checkpointing:

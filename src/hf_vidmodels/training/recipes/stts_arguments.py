@@ -1,25 +1,24 @@
-"""The arguments of the STTS recipe, and what of the run they describe: model, processor, augmentation."""
+"""The arguments of the STTS recipe."""
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from ...configuration.configuration_stts import SttsConfig
-from ...data.unreadable_videos import DEFAULT_SHARE
-from ...processing.frame_sampling import SAMPLING_STRATEGIES
 from ...processing.processing_stts import SttsVideoProcessor
-from ...processing.view_scores import VIEW_AGGREGATIONS
-from ..arguments import CommonSchedule, TrainingArguments, argument
-from ..augmentation.clip_augmentation import ClipAugmentation
-from ..augmentation.clip_mixing import ClipMixing
-from ..augmentation.video_rand_augment import GREATEST_MAGNITUDE, VideoRandAugment
+from ..arguments import CommonSchedule, argument
+from ..sections import MODEL, PROCESSOR
+from .video_classification import VideoClassificationArguments
 
 SCORERS_FIRST, STEPPED_COSINE = "scorers_first", "stepped_cosine"
 FULL_STAGE, SELECTION_STAGE = "full", "selection"
 
 
 @dataclass
-class SttsArguments(TrainingArguments):
-    """Arguments of the STTS recipe; those left out (none) are the preset's or the protocol's."""
+class SttsArguments(VideoClassificationArguments):
+    """Arguments of the STTS recipe."""
+
+    sections: ClassVar = {MODEL: SttsConfig, PROCESSOR: SttsVideoProcessor}
+    default_preset: ClassVar = "mvit-b-16x4-t0.9-s0.9"
 
     lr_scheduler_type: Literal["scorers_first", "stepped_cosine", CommonSchedule] = argument(
         SCORERS_FIRST,
@@ -29,24 +28,6 @@ class SttsArguments(TrainingArguments):
         "warmup_epochs. The others are those of all recipes.",
         group="optimisation",
     )
-    preset: str = argument("mvit-b-16x4-t0.9-s0.9", "Settings to start from: a preset of SttsConfig.")
-    model_name_or_path: str | None = argument(
-        None,
-        "Start from the weights of this STTS model (folder or Hub id), such as the full network; scorers may be new, "
-        "and the classifier when the classes differ. What is new is printed.",
-    )
-    media_dir: str | None = argument(
-        None, "Folder of the videos of a published list; by default found under data_dir.", changes_result=False
-    )
-    skip_missing_files: bool = argument(False, "Leave out videos of a published list that are not there.")
-    max_unreadable_share: float = argument(
-        DEFAULT_SHARE, "Share of the videos that may be unreadable before the run stops.", changes_result=False
-    )
-
-    gradient_checkpointing: bool = argument(
-        False, "Compute blocks again in the backward pass instead of keeping them.", changes_result=False
-    )
-
     scorer_lr_multiplier: float = argument(1.0, "Learning rate of the scorers, as a multiple of learning_rate.")
     backbone_lr_multiplier: float = argument(
         1.0, "The same for all but scorers and classifier; not with scorers_first."
@@ -57,14 +38,6 @@ class SttsArguments(TrainingArguments):
     warmup_epochs: float = argument(0.8, "stepped_cosine: epochs in which the rate rises.")
     warmup_start: float = argument(0.1, "stepped_cosine: share of the rate that the rise begins with.")
 
-    selection_mode: Literal["learned", "random", "uniform", "none"] = argument(
-        "learned",
-        "How tokens are selected; random and uniform are baselines of the same cost, none is the full network.",
-    )
-    temporal_select_layers: list[int] | None = argument(None, "Blocks or stages before which frames are selected.")
-    temporal_keep_ratios: list[float] | None = argument(None, "Share of the frames that each of them keeps.")
-    spatial_select_layers: list[int] | None = argument(None, "Blocks or stages before which regions are selected.")
-    spatial_keep_ratios: list[float] | None = argument(None, "Share of a frame's tokens that each of them keeps.")
     training_temporal_keep_ratios: list[float] | None = argument(
         None,
         "Share of the frames that is kept in training, by default what the model keeps afterwards. With a smaller one "
@@ -72,64 +45,16 @@ class SttsArguments(TrainingArguments):
         "have no scorers.",
     )
     training_spatial_keep_ratios: list[float] | None = argument(None, "The same for a frame's tokens.")
-    num_noise_samples: int | None = argument(None, "Perturbations that the relaxed selection averages.")
-    sigma: float | None = argument(None, "Deviation of the perturbations at the start of training.")
-    sigma_schedule: Literal["linear", "constant"] | None = argument(None, "Whether it falls to 0 until the end.")
-    topk_gradient: Literal["diagonal", "full"] | None = argument(None, "Gradient of the relaxed selection.")
-    topk_variance_reduction: bool | None = argument(None, "Bound that gradient's variance as sigma falls.")
-    num_frames: int | None = argument(None, "Frames of a clip.")
-    image_size: int | None = argument(None, "Height and width of a clip in pixels.")
-    drop_path_rate: float | None = argument(None, "Chance that a residual branch of the last block is left out.")
-    classifier_dropout: float | None = argument(None, "Dropout before the classifier.")
-
-    sampling_strategy: str | None = argument(None, f"Rule that chooses frames: {', '.join(SAMPLING_STRATEGIES)}.")
-    sampling_rate: int | None = argument(None, "Frames of the video from one frame of a clip to the next.")
-    short_side: int | None = argument(None, "Short side in pixels of the frames that crops are taken from.")
-    evaluation_views: int | None = argument(None, "Views in time at evaluation.", changes_result=False)
-    evaluation_crops: int | None = argument(None, "Crops of each view at evaluation, 1 or 3.", changes_result=False)
-    view_aggregation: str | None = argument(
-        None, f"How the views of a video are joined: {', '.join(VIEW_AGGREGATIONS)}.", changes_result=False
-    )
-
-    rand_augment_operations: int = argument(0, "Operations of RandAugment on a clip; 0: none.")
-    rand_augment_magnitude: float = argument(7.0, "Mean strength of these, 0 to 10.")
-    rand_augment_std: float = argument(0.5, "Deviation of the strength.")
-    rand_augment_probability: float = argument(0.5, "Chance that a drawn operation is applied.")
-    crop_scale: list[float] | None = argument(
-        None, "Least and greatest share of the picture in a random crop; none: the middle crop."
-    )
-    flip_probability: float = argument(0.5, "Chance of a horizontal flip.")
-    erase_probability: float = argument(0.0, "Chance that a box of the clip is overwritten by noise.")
-    repeated_augmentation: int = argument(1, "Augmented copies of each clip in a batch.")
-    mixup_alpha: float = argument(0.0, "Parameter of MixUp's Beta distribution; 0: no MixUp.")
-    cutmix_alpha: float = argument(0.0, "The same of CutMix; with both each batch takes one of them.")
-    label_smoothing_factor: float = argument(0.0, "Share of a target that is spread over all classes.")
 
     def check_ranges(self) -> None:
-        """Refuse an unknown preset and numbers outside their ranges."""
+        """Refuse numbers outside their ranges."""
         super().check_ranges()
-        self.require(self.preset in SttsConfig.presets, "preset", f"must be one of {sorted(SttsConfig.presets)}")
         self.require(self.learning_rate > 0, "learning_rate", "must be positive")
         self.require(self.scorer_lr_multiplier > 0, "scorer_lr_multiplier", "must be positive")
         self.require(self.backbone_lr_multiplier > 0, "backbone_lr_multiplier", "must be positive")
         for name in ("following_learning_rate", "following_start_epoch", "final_learning_rate", "warmup_epochs"):
             self.require(getattr(self, name) >= 0, name, "must not be negative")
-        for name in ("mixup_alpha", "cutmix_alpha", "rand_augment_operations", "rand_augment_std"):
-            self.require(getattr(self, name) >= 0, name, "must not be negative")
-        for name in ("flip_probability", "erase_probability", "rand_augment_probability", "max_unreadable_share"):
-            self.require(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")
         self.require(0 <= self.warmup_start <= 1, "warmup_start", "must be in [0, 1]")
-        self.require(0 <= self.label_smoothing_factor < 1, "label_smoothing_factor", "must be at least 0 and below 1")
-        self.require(self.repeated_augmentation >= 1, "repeated_augmentation", "must be at least 1")
-        self.require(
-            0 <= self.rand_augment_magnitude <= GREATEST_MAGNITUDE, "rand_augment_magnitude", "must be from 0 to 10"
-        )
-        scale = self.crop_scale
-        self.require(
-            scale is None or (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1),
-            "crop_scale",
-            "must be two ascending shares in (0, 1]",
-        )
 
     def check_contradictions(self) -> None:
         """Refuse fields without effect."""
@@ -146,9 +71,9 @@ class SttsArguments(TrainingArguments):
                 "backbone_lr_multiplier has no effect with scorers_first: give following_learning_rate.",
             ),
             (
-                trains_full and self.selection_mode == "none",
-                f"selection_mode none always trains the full network, and stages lists {FULL_STAGE} as well: give "
-                "--stages none.",
+                trains_full and self.model.get("selection_mode") == "none",
+                f"model.selection_mode none always trains the full network, and stages lists {FULL_STAGE} as well: "
+                "give --stages none.",
             ),
             (
                 trains_full and self.model_name_or_path,
@@ -157,14 +82,6 @@ class SttsArguments(TrainingArguments):
         ):
             if wrong:
                 raise ValueError(sentence)
-
-    def model_config(self, class_names: list[str]) -> SttsConfig:
-        """Make the model's configuration, for classes in the order of their ids."""
-        names = {field.name for field in fields(SttsConfig)}
-        settings = {name: value for name in names if (value := getattr(self, name, None)) is not None}
-        id2label = dict(enumerate(class_names))
-        label2id = {name: number for number, name in id2label.items()}
-        return SttsConfig.from_preset(self.preset, **settings, id2label=id2label, label2id=label2id)
 
     def training_config(self, config: SttsConfig) -> SttsConfig:
         """Give the configuration with which a model of `config` learns to select: itself, or one that keeps less.
@@ -184,37 +101,3 @@ class SttsArguments(TrainingArguments):
                 self.require(fits, f"training_{name}", f"must be positive and at most {kept}, which the model keeps")
                 changes[name] = ratios
         return SttsConfig.from_dict(config.to_dict() | changes) if changes else config
-
-    def processor(self, config: SttsConfig) -> SttsVideoProcessor:
-        """Make the processor: the backbone's published protocol with what is given here."""
-        names = ("sampling_strategy", "sampling_rate", "evaluation_views", "evaluation_crops", "view_aggregation")
-        overrides = {name: value for name in names if (value := getattr(self, name)) is not None}
-        if self.short_side is not None:
-            overrides["size"] = {"shortest_edge": self.short_side}
-        return SttsVideoProcessor.from_config(config, **overrides)
-
-    def augmentation(self, processor: SttsVideoProcessor) -> ClipAugmentation:
-        """Say how training clips are made for a processor's model."""
-        rand_augment = None
-        if self.rand_augment_operations:
-            rand_augment = VideoRandAugment(
-                self.rand_augment_operations,
-                self.rand_augment_magnitude,
-                self.rand_augment_std,
-                self.rand_augment_probability,
-            )
-        return ClipAugmentation(
-            size=processor.picture_size,
-            mean=tuple(processor.image_mean),
-            std=tuple(processor.image_std),
-            rand_augment=rand_augment,
-            crop_scale=None if self.crop_scale is None else tuple(self.crop_scale),
-            short_side=processor.size["shortest_edge"],
-            flip_probability=self.flip_probability,
-            erase_probability=self.erase_probability,
-            repeats=self.repeated_augmentation,
-        )
-
-    def mixing(self) -> ClipMixing:
-        """Say how the clips of a batch are mixed."""
-        return ClipMixing(self.mixup_alpha, self.cutmix_alpha, self.label_smoothing_factor)

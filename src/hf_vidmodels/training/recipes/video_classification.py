@@ -1,0 +1,127 @@
+"""The base of recipes that train a video classifier: random clips of a corpus's videos, and all views of a video at
+evaluation. STTS is an example of a method on it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel
+
+from ...atomic_io import atomic_write
+from ...data.unreadable_videos import DEFAULT_SHARE, UnreadableVideos, short_names
+from ...data.video_clips import VideoClips, collate_clips
+from ...evaluation.evaluation import Evaluation
+from ...evaluation.video_classification_evaluation import evaluate_video_classifier
+from ..arguments import argument
+from ..recipe import Progress
+from ..seeding import sample_generator
+from .classification import ClassificationArguments, ClassificationRecipe, join_copies
+
+UNREADABLE_FILE = "unreadable_videos.txt"
+
+
+@dataclass
+class VideoClassificationArguments(ClassificationArguments):
+    """Arguments of all video classifiers."""
+
+    media_dir: str | None = argument(
+        None, "Folder of the videos of a published list; by default found under data_dir.", changes_result=False
+    )
+    skip_missing_files: bool = argument(False, "Leave out videos of a published list that are not there.")
+    max_unreadable_share: float = argument(
+        DEFAULT_SHARE, "Share of the videos that may be unreadable before the run stops.", changes_result=False
+    )
+
+    def check_ranges(self) -> None:
+        """Refuse numbers outside their ranges."""
+        super().check_ranges()
+        self.require(0 <= self.max_unreadable_share <= 1, "max_unreadable_share", "must be in [0, 1]")
+
+
+class VideoClassificationRecipe(ClassificationRecipe):
+    """Trains a classifier of clips (B, T, 3, H, W) with one class, or several, for each video.
+
+    The processor is a `VideoViewsProcessor`, whose rule chooses the frames. Videos that cannot be read are replaced,
+    counted, and listed beside the model.
+    """
+
+    task = "video-classification"
+    arguments_class = VideoClassificationArguments
+    args: VideoClassificationArguments
+
+    def corpus_options(self) -> dict[str, Any]:
+        """Say where the videos of a published list are."""
+        return {"media_dir": self.args.media_dir, "skip_missing_files": self.args.skip_missing_files}
+
+    def start_stage(self, model: PreTrainedModel, stage_index: int) -> nn.Module:
+        """Begin to count videos that cannot be read."""
+        self.unreadable = UnreadableVideos(len(self.train), self.args.max_unreadable_share)
+        return super().start_stage(model, stage_index)
+
+    def train_dataset(self, stage_index: int) -> Dataset:
+        """Give random clips of the training videos."""
+        return VideoClips(
+            self.train,
+            self.processor.frame_sampling,
+            partial(sample_generator, self.args.seed),
+            self.args.augmentation(self.processor),
+        )
+
+    def collate(self, samples: list[Any]) -> dict[str, Any]:
+        """Stack clips; the copies of one clip stand side by side."""
+        return join_copies(collate_clips(samples))
+
+    def step(
+        self, module: nn.Module, batch: Any, progress: Progress
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Return the model's loss of one batch of clips."""
+        self.unreadable.add(batch["unreadable"])
+        return super().step(module, batch, progress)
+
+    def finish_stage(self, model: PreTrainedModel, stage_index: int) -> None:
+        """Say which videos could not be read."""
+        self.unreadable.add(gather_object(self.unreadable.names))
+        if self.unreadable.names:
+            self.accelerator.print(self.unreadable.summary())
+
+    def evaluate(self, model: PreTrainedModel, stage_index: int, *, final: bool) -> Evaluation:
+        """Score all views of the evaluation videos."""
+        return evaluate_video_classifier(
+            model,
+            self.processor,
+            self.evaluation,
+            split=self.eval_split,
+            accelerator=self.accelerator,
+            batch_size=self.args.per_device_eval_batch_size,
+            num_workers=self.args.dataloader_num_workers,
+            max_unreadable_share=self.args.max_unreadable_share,
+            is_final=final,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the videos that could not be read so far."""
+        return {"unreadable": self.unreadable.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self.unreadable.load_state_dict(state["unreadable"])
+
+    def save_extra(self, output_dir: Path) -> None:
+        """List the training videos that could not be read, where there are any."""
+        if self.unreadable.names:
+            clips = self.train_dataset(0)
+            names = short_names(self.unreadable.names, [clips.name(index) for index in range(len(clips))])
+            with atomic_write(output_dir / UNREADABLE_FILE, "w") as file:
+                file.writelines(f"{name}\n" for name in names)
+
+    def sample_names(self, stage_index: int, items: Sequence[Any]) -> list[str]:
+        """Name training videos by their files."""
+        clips = self.train_dataset(stage_index)
+        return [clips.name(index) for _, index in items]
