@@ -1,5 +1,7 @@
 """The processor of a toy method: small pictures of one size."""
 
+from typing import Any
+
 from transformers.image_utils import PILImageResampling
 
 from ..configuration.configuration_mean_color import MeanColorConfig
@@ -14,6 +16,6 @@ class MeanColorImageProcessor(RgbImageProcessor):
     resample = PILImageResampling.BILINEAR
 
     @classmethod
-    def from_config(cls, config: MeanColorConfig) -> "MeanColorImageProcessor":
+    def from_config(cls, config: MeanColorConfig, **overrides: Any) -> "MeanColorImageProcessor":
         """Make the processor that fits a model's configuration."""
-        return cls()
+        return cls(**overrides)

@@ -106,10 +106,10 @@ class ClassificationArguments(TrainingArguments):
 class ClassificationRecipe(Recipe):
     """Trains a classifier in one stage.
 
-    A subclass sets `method`, `task`, `arguments_class` (with both sections) and `model_class`. The model takes
-    `pixel_values` and `labels` and answers with its loss, as `ops.classification_loss` gives it: of class ids, of
-    target probabilities (B, C) where examples are mixed or labels smoothed, or of several classes (B, C) where its
-    `problem_type` says so. The corpus decides that, by its labels.
+    A subclass sets `method`, `task`, `arguments_class` with both sections, and `model_class`; its processor has
+    `from_config(config, **overrides)`. The model takes `pixel_values` and `labels` and answers with its loss, as
+    `ops.classification_loss` gives it: of class ids, of target probabilities (B, C) where examples are mixed or labels
+    smoothed, or of several classes (B, C) where its `problem_type` says so. The corpus decides that, by its labels.
 
     Attributes:
         model_class: made from the configuration that the section `model` gives.
@@ -182,8 +182,7 @@ class ClassificationRecipe(Recipe):
             # The library's generator was seeded for this batch.
             generator = np.random.default_rng(np.random.randint(2**31))
             examples, labels = self.mixing(examples, labels, self.config.num_labels, generator)
-        options = self.forward_options(progress)
-        return module(pixel_values=examples, labels=labels, return_dict=True, **options).loss, {}
+        return module(pixel_values=examples, labels=labels, **self.forward_options(progress)).loss, {}
 
     def forward_options(self, progress: Progress) -> dict[str, Any]:
         """Return further arguments of the model's forward pass, such as what follows from the share of training."""
