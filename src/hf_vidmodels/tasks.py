@@ -148,6 +148,9 @@ TASKS = {
             ),
             predict_options=(
                 TOP_K,
+                Option(
+                    "step", "network of the cascade that answers, 0 is the base (default: the last)", {"type": int}
+                ),
                 Option("embed_video", "put the video into its page (default: link to it)", {"action": "store_true"}),
                 Option("truth", "corpus whose true segments are drawn beside what is found, by name of the video"),
             ),

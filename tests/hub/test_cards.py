@@ -43,7 +43,8 @@ def python_blocks(card):
     return re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
 
 
-def test_every_number_of_a_card_is_in_the_files_of_its_run(finished_run):
+def test_every_number_of_a_card_is_in_the_files_of_its_run(finished_run, monkeypatch):
+    monkeypatch.chdir(finished_run.parent)
     card = render_card(finished_run)
     facts = (CARDS_FOLDER / "asm_loc.md").read_text()
     measured = set().union(*(numbers_in((finished_run / name).read_text()) for name in RUN_FILES))
@@ -175,6 +176,13 @@ def test_loading_examples_run(run_folder, block, monkeypatch):
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "card", "exec"), {})
     assert re.search(r"\d+\.\d\d s to +\d+\.\d\d s", printed.getvalue())
+
+
+@pytest.mark.parametrize("place", ["..", ".", "/"])
+def test_the_loading_examples_name_a_path_that_opens_from_where_the_card_is_made(run_folder, monkeypatch, place):
+    monkeypatch.chdir(run_folder / place)
+    (name,) = set(re.findall(r"^model_id = (.*?)  #", render_card(run_folder), flags=re.MULTILINE))
+    assert Path(ast.literal_eval(name)).samefile(run_folder)
 
 
 def test_the_video_example_is_shown_where_the_checkpoint_takes_video(run_folder):

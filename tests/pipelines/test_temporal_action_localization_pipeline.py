@@ -9,6 +9,7 @@ from feature_extraction_examples import moving_frames, save_tiny_checkpoint, tin
 from hf_vidmodels.pipelines.temporal_action_localization import (
     TemporalActionLocalizationPipeline,
     best_segments,
+    end_inside,
     is_feature_source,
 )
 
@@ -62,6 +63,30 @@ def test_videos_and_features_of_every_form_give_the_same_answer(locate, video, f
         (tmp_path / "rgb.npy", tmp_path / "flow.npy"),
     ):
         assert locate(source) == expected
+
+
+def test_segments_end_inside_the_video(checkpoint, tmp_path, monkeypatch):
+    # The last of six rows reaches beyond the end of 46 frames.
+    video = write_moving_video(tmp_path / "a.mp4", 46)
+    locate = pipeline(TASK, model=str(checkpoint), device="cpu")
+    reach = 6 * 8 / 25
+    beyond = {"segments": np.array([[0.0, reach], [1.85, reach], [0.5, 1.0]]), "scores": np.array([0.9, 0.8, 0.7])}
+    beyond["labels"] = np.zeros(3, int)
+    monkeypatch.setattr(locate.model, "localize", lambda videos, **options: [beyond for _ in videos])
+    answer = locate(str(video))
+    assert [(one["start"], one["end"]) for one in answer] == [(0.0, pytest.approx(46 / 25)), (0.5, 1.0)]
+    features = tiny_extractor("rgb", "flow")(video)
+    assert len(features) == 6 and locate(features)[0]["end"] == reach
+    assert end_inside(beyond, np.nan) is beyond
+
+
+def test_an_earlier_step_can_answer(locate, features):
+    first, last = locate.model.localize(features, return_all_steps=True)
+    for step, expected in ((0, first), (1, last)):
+        (found,) = locate.model.localize(features, step=step)
+        assert all(np.array_equal(found[name], expected[0][name]) for name in expected[0])
+    with pytest.raises(ValueError, match="step must be one of the trained steps, 0 to 1, got 2"):
+        locate.model.localize(features, step=2)
 
 
 def test_a_list_gives_a_list_whatever_the_batch(locate, video, features):

@@ -80,6 +80,16 @@ def test_the_true_segments_of_a_corpus_are_drawn_beside_what_was_found(checkpoin
     assert status == 2 and "has the class 'jump', which the model does not know" in err
 
 
+def test_an_earlier_step_of_the_cascade_answers_when_asked(checkpoint, inputs, tmp_path, predict):
+    found = {}
+    for step in (0, 1):
+        assert predict("--model", checkpoint, "--input", inputs / "match.npy", "--step", step)[0] == 0
+        found[step] = (tmp_path / "out" / "predictions.json").read_text()
+    assert found[0] != found[1]
+    status, _, err = predict("--model", checkpoint, "--input", inputs / "match.npy", "--step", 2)
+    assert status == 2 and "step must be one of the trained steps, 0 to 1, got 2" in err
+
+
 def test_threshold_and_top_k_hold_for_files_and_table(checkpoint, inputs, tmp_path, predict):
     predict("--model", checkpoint, "--input", inputs / "match.npy", "--top_k", 1)
     results = json.loads((tmp_path / "out" / "predictions.json").read_text())["results"]

@@ -14,7 +14,7 @@ from ..data.features.feature_folders import find_videos
 from ..metrics.activitynet_files import write_activitynet_results
 from ..optional_packages import require
 from ..output_files import output_file
-from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments
+from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments, end_inside
 from ..processing.decoding import decode_frames, probe_video
 from ..processing.feature_reading import FEATURE_SUFFIXES
 from ..processing.media_suffixes import VIDEO_SUFFIXES
@@ -89,8 +89,9 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
 
     def localize(video_id: str, source: Source) -> tuple[dict[str, np.ndarray], TableRows]:
         features = locate.preprocess(source.features or source.video)
-        prediction = locate.forward([features], return_curves=True)[0]
+        prediction = locate.forward([features], return_curves=True, step=arguments.step)[0]
         picture = describe_source(source, len(features["features"]), model.config)
+        prediction = end_inside(prediction, picture["duration"])
         picture["reference"] = truth.get(video_id)
         best = best_segments(prediction, arguments.top_k, arguments.threshold)
         draw(arguments, video_id, source, best, picture, prediction, id2label)

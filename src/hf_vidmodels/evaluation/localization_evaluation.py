@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TASK = "temporal-action-localization"
+METRIC_OF_STEP = "average_mAP_step"
 NUM_DRAWN_VIDEOS = 4
 
 # By video id what `localize` gives.
@@ -88,6 +89,10 @@ def evaluate_localization(
     num_steps = len(by_video[videos.video_ids[0]])
     by_step = {step: {video: by_video[video][step] for video in videos.video_ids} for step in range(num_steps)}
     evaluation = score_localization(by_step, videos, model.config, split)
+    if (better := better_step(evaluation.metrics)) is not None:
+        accelerator.print(
+            f"Step {better} of the cascade scores higher than the last one: predict with --step {better}."
+        )
     if accelerator.is_main_process:
         evaluation.figures = {"timelines": draw_examples(by_step[num_steps - 1], videos, model.config)}
     return evaluation
@@ -121,15 +126,27 @@ def score_localization(
     }
     last = max(scores)
     metrics = scores[last].to_metrics()
-    metrics |= {f"average_mAP_step{step}": score.average_mAP for step, score in scores.items()}
+    metrics |= {f"{METRIC_OF_STEP}{step}": score.average_mAP for step, score in scores.items()}
+    title = f"mAP per tIoU threshold, {len(videos)} {split} videos"
+    if (better := better_step(metrics)) is not None:
+        title += f"; step {better} scores higher than the last one, which answers unless predict gets --step {better}"
     return Evaluation(
         metrics=metrics,
         primary_metric="average_mAP",
         split=split,
         num_examples=len(videos),
-        tables=[_table_of_steps(scores, config, f"mAP per tIoU threshold, {len(videos)} {split} videos")],
+        tables=[_table_of_steps(scores, config, title)],
         predictions=results_to_json(predictions_per_step[last], class_names),
     )
+
+
+def better_step(metrics: Mapping[str, float]) -> int | None:
+    """Give the step of a cascade whose average mAP is the highest, or None when it is the last one's."""
+    scores = {
+        int(name.removeprefix(METRIC_OF_STEP)): value for name, value in metrics.items() if METRIC_OF_STEP in name
+    }
+    best = max(scores, key=lambda step: (scores[step], step), default=None)
+    return None if best is None or best == max(scores) else best
 
 
 def draw_examples(predictions: Predictions, videos: VideoTable, config: PreTrainedConfig) -> "Figure":

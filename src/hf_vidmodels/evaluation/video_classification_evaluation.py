@@ -300,7 +300,10 @@ def _probabilities(model: PreTrainedModel, clips: torch.Tensor, is_soft: bool) -
 
 def _cost(model: PreTrainedModel, clips_per_second: float) -> list[list[Any]]:
     """Give rows on what a view costs; one multiply-add counts as one FLOP, as in the papers."""
-    rows = [["GFLOPs a view, measured", measured_multiply_adds(model) / 1e9], ["clips a second", clips_per_second]]
+    rows = [["GFLOPs a view, measured", measured_multiply_adds(model) / 1e9]]
+    if clips_per_second:
+        # The first forward pass only warms up; with no second one nothing was timed.
+        rows.append(["clips a second", clips_per_second])
     if isinstance(model.config, SttsConfig):
         rows.insert(0, ["GFLOPs a view, closed form", multiply_adds(model.config)["total"] / 1e9])
     return rows

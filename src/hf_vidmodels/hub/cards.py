@@ -99,7 +99,7 @@ def _render(folder: Path, record: RunRecord, facts: CardFacts) -> str:
             pictures=record.pictures,
             loss_curve=record.loss_curve,
             processor_auto_class=_processor_auto_class(record.run["method"]),
-            model_id_line=f"model_id = {json.dumps(folder.resolve().name)}{MODEL_ID_COMMENT}",
+            model_id_line=f"model_id = {json.dumps(_path_to(folder))}{MODEL_ID_COMMENT}",
             takes_video=bool(facts.video_usage and record.config.get("feature_extractor")),
         )
     )
@@ -128,6 +128,12 @@ def code_block(text: str, language: str) -> str:
 def _marks_around(text: str, least: int) -> str:
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     return "`" * max(least, longest + 1)
+
+
+def _path_to(folder: Path) -> str:
+    """Give a path that opens the folder: from here where it lies below, from anywhere otherwise."""
+    folder = folder.resolve()
+    return folder.relative_to(Path.cwd()).as_posix() if folder.is_relative_to(Path.cwd()) else str(folder)
 
 
 def _cell(value: Any) -> str:

@@ -258,6 +258,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         return_all_steps: bool = False,
         return_curves: bool = False,
         batch_size: int = 8,
+        step: int | None = None,
     ) -> list[Prediction] | list[list[Prediction]]:
         """Find the action segments of whole videos by running the trained steps one after the other.
 
@@ -267,13 +268,15 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             return_all_steps: give one list of predictions per trained step instead of the last one.
             return_curves: add `attention` (T,), `class_scores` (T, K) and `curve_times` (T,) in seconds.
             batch_size: videos in one forward pass.
+            step: index of the step that answers, for cascades of which an earlier one is better; by default the last
+                trained one.
 
         Returns:
             Per video a dict of `segments` (N, 2) in seconds, `scores` (N,) and `labels` (N,), class by class and
             inside a class by descending score.
 
         Raises:
-            ValueError: when no step is trained, or for features that do not fit.
+            ValueError: when no step is trained or not the one asked for, or for features that do not fit.
         """
         videos = self._as_videos(features)
         last_step = self.config.last_trained_step
@@ -281,13 +284,16 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             raise ValueError(
                 "this checkpoint holds no trained step (num_trained_steps is 0), train it before localize"
             )
+        if step is not None and not 0 <= step <= last_step:
+            raise ValueError(f"step must be one of the trained steps, 0 to {last_step}, got {step}")
+        last_step = last_step if step is None else step
         proposals, predictions_per_step = None, []
-        for step in range(last_step + 1):
+        for current in range(last_step + 1):
             results = self.localize_step(
                 videos,
-                step,
+                current,
                 proposals,
-                with_pseudo=step < last_step,
+                with_pseudo=current < last_step,
                 return_curves=return_curves,
                 batch_size=batch_size,
             )

@@ -10,6 +10,7 @@ import numpy as np
 from transformers import Pipeline, PreTrainedModel
 
 from ..modeling.modeling_base import refuse_random_weights
+from ..processing.decoding import probe_video
 from ..processing.feature_reading import FEATURE_SUFFIXES, feature_file, read_features
 from .addresses import fetch_video
 
@@ -102,18 +103,23 @@ class TemporalActionLocalizationPipeline(Pipeline):
         chosen = {"top_k": top_k, "threshold": threshold}
         return {}, {}, {name: value for name, value in chosen.items() if value is not None}
 
-    def preprocess(self, source: Any) -> dict[str, np.ndarray]:
-        """Give `features`, float32 (L, C), of one video or feature source."""
+    def preprocess(self, source: Any) -> dict[str, Any]:
+        """Give `features`, float32 (L, C), of one source, and of a video its `duration` in seconds."""
         if is_feature_source(source):
             return {"features": read_features(source, expected_width=self.model.config.hidden_size)}
-        return {"features": self.snippet_extractor(fetch_video(source))}
+        video = fetch_video(source)
+        return {"features": self.snippet_extractor(video), "duration": probe_video(video).duration}
 
     def _forward(
-        self, videos: list[dict[str, np.ndarray]], return_curves: bool = False
+        self, videos: list[dict[str, Any]], return_curves: bool = False, step: int | None = None
     ) -> list[dict[str, np.ndarray]]:
-        return self.model.localize(
-            [video["features"] for video in videos], return_curves=return_curves, batch_size=len(videos)
+        predictions = self.model.localize(
+            [video["features"] for video in videos], return_curves=return_curves, batch_size=len(videos), step=step
         )
+        return [
+            end_inside(prediction, video.get("duration", np.nan))
+            for prediction, video in zip(predictions, videos, strict=True)
+        ]
 
     def postprocess(
         self, prediction: dict[str, np.ndarray], top_k: int | None = None, threshold: float | None = None
@@ -165,6 +171,23 @@ class TemporalActionLocalizationPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         if self.feature_extractor is not None:
             self.feature_extractor.save_pretrained(save_directory, **kwargs)
+
+
+def end_inside(prediction: dict[str, np.ndarray], duration: float) -> dict[str, np.ndarray]:
+    """Cut segments at the end of their video, which its last row of features reaches beyond.
+
+    Args:
+        prediction: of one video, as `localize` gives it.
+        duration: of the video in seconds; NaN for a video that has no timing.
+
+    Returns:
+        The same without segments that would begin at the end or later.
+    """
+    if not np.isfinite(duration):
+        return prediction
+    inside = prediction["segments"][:, 0] < duration
+    kept = {name: prediction[name][inside] for name in ("segments", "scores", "labels")}
+    return prediction | kept | {"segments": np.minimum(kept["segments"], duration)}
 
 
 def best_segments(
