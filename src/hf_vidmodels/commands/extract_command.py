@@ -31,11 +31,10 @@ from typing import Any
 
 from accelerate import PartialState
 
-from ..atomic_io import read_json_object
 from ..command_line import command_parser, quiet_libraries
 from ..data.features.corpus_extraction import ExtractionReport, extract_corpus_features
 from ..data.features.feature_extraction import STREAMS, SnippetFeatureExtractor
-from ..data.features.feature_folders import find_videos, videos_of_corpus
+from ..data.features.feature_folders import find_videos, read_extractor_settings, videos_of_corpus
 from ..data.features.stream_settings import POOLINGS
 from ..output_files import refuse_inputs_as_outputs
 from ..processing.decoding import UnreadableVideoError, probe_video
@@ -152,7 +151,7 @@ def make_extractor(arguments: argparse.Namespace) -> SnippetFeatureExtractor:
         return SnippetFeatureExtractor.from_checkpoint(
             arguments.checkpoint, **running, **({"revision": arguments.revision} if arguments.revision else {})
         )
-    return SnippetFeatureExtractor.from_dict(read_settings(arguments.settings), **running)
+    return SnippetFeatureExtractor.from_dict(read_extractor_settings(arguments.settings), **running)
 
 
 def stream_settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -174,16 +173,6 @@ def stream_settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
             raise ValueError(f"--{next(iter(given))} is for the {stream} stream; add it to --streams")
         settings.get(stream, {}).update(given)
     return settings
-
-
-def read_settings(path: Path) -> Mapping[str, Any]:
-    """Read settings from a JSON file: the description itself, or a `features.json` that holds it.
-
-    Raises:
-        FileNotFoundError, ValueError: the file is missing or no JSON object.
-    """
-    settings = read_json_object(path, "settings of networks, as features.json does")
-    return settings.get("extractor", settings)
 
 
 def describe(extractor: SnippetFeatureExtractor) -> str:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from feature_extraction_examples import tiny_extractor, write_moving_video
 from hf_vidmodels.data.corpora import load_corpus
+from hf_vidmodels.data.features.corpus_extraction import extract_corpus_features
 from hf_vidmodels.data.video_writing import write_video
 
 TEMPORAL = "temporal-action-localization"
@@ -131,11 +133,11 @@ def test_videos_alone_are_enough_and_give_the_duration(tmp_path):
 
 
 def test_extracted_features_tell_their_rate_and_so_the_duration(tmp_path):
-    put_features(tmp_path, "features/a.npy", num_rows=50)
-    put_lines(tmp_path / "features" / "features.json", {"frames_per_second": 25.0, "snippet_stride": 8})
+    write_moving_video(tmp_path / "clips" / "a.mp4", 48)
+    extract_corpus_features(tmp_path / "clips", tiny_extractor(), tmp_path / "features")
     put_lines(tmp_path / "annotations.csv", "video_id,label,start,end", "a,golf,0,1")
     row = load_corpus(tmp_path)["train"][0]
-    assert (row["fps"], row["frames_per_snippet"], row["duration"]) == (25.0, 8, 16.0)
+    assert (row["fps"], row["frames_per_snippet"], row["duration"]) == (25.0, 8, 1.92)
 
 
 def test_a_table_can_lie_apart_from_its_features(tmp_path):

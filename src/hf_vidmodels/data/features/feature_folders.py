@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...atomic_io import atomic_write, write_json
+from ...atomic_io import atomic_write, read_json_object, write_json
 from ...output_files import output_file
 from ...processing.media_suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -70,6 +70,16 @@ class FeatureFolder:
         """Write the features of one video, atomically."""
         with atomic_write(self.file_of(video_id)) as file:
             np.save(file, features)
+
+
+def read_extractor_settings(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Read how features are made: from a `features.json`, or from a JSON file that holds the settings alone.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing or no JSON object.
+    """
+    settings = read_json_object(Path(path), "settings of networks, as features.json does")
+    return settings.get("extractor", settings)
 
 
 def find_videos(folder: str | os.PathLike[str]) -> dict[str, Path]:

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...atomic_io import read_json_object
 from ...processing.feature_reading import FEATURE_SUFFIXES, feature_file, feature_shape
 from ...processing.media_suffixes import VIDEO_SUFFIXES
 from ..class_lists import class_lookup
 from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
-from ..features.feature_folders import SETTINGS_FILE
+from ..features.feature_folders import SETTINGS_FILE, read_extractor_settings
 from .temporal_annotations import VideoAnnotation
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def attach_files(annotations: Sequence[VideoAnnotation], root: Path, split: str)
 def _fill_rate(annotations: Iterable[VideoAnnotation], settings_file: Path) -> None:
     if not settings_file.is_file():
         return
-    settings = read_json_object(settings_file, "how the features were made")
+    settings = read_extractor_settings(settings_file)
     for annotation in annotations:
         if annotation.features and annotation.fps is None and annotation.frames_per_snippet is None:
             annotation.fps = settings.get("frames_per_second")

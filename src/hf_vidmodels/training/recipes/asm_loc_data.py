@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...atomic_io import read_json_object
 from ...data.corpora import load_corpus
 from ...data.embedded.embedded_cache import default_cache_dir
 from ...data.features.corpus_features import add_features
@@ -141,8 +142,10 @@ def _extraction_beside(
     beside = feature_file(source).parent / SETTINGS_FILE if isinstance(source, str) else None
     if beside is None or not beside.is_file():
         return None, {}
-    described = json.loads(beside.read_text(encoding="utf-8"))
-    settings = described["extractor"]
+    described = read_json_object(beside, "how the features were made")
+    settings = described.get("extractor", {})
+    if "streams" not in settings:
+        return None, {}
     streams = [StreamSettings.from_dict(fields) for fields in settings["streams"].values()]
     if all(stream.random_init_seed is not None or stream.names_hub_model for stream in streams):
         return None, _model_settings(settings)
