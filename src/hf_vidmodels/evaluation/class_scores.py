@@ -8,8 +8,8 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..data.arrow_columns import arrow_column
+from ..metrics.classification_accuracy import mean_class_accuracy, topk_accuracy
 from ..metrics.multi_label_classification import mean_average_precision
-from ..metrics.video_classification import mean_class_accuracy, topk_accuracy
 
 if TYPE_CHECKING:
     from datasets import Dataset

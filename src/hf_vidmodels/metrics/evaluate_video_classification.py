@@ -12,7 +12,7 @@ import evaluate
 import numpy as np
 
 # evaluate.load copies this one file out of the package, so that relative imports would not reach their modules.
-from hf_vidmodels.metrics.video_classification import group_views, mean_class_accuracy, topk_accuracy
+from hf_vidmodels.metrics.classification_accuracy import group_views, mean_class_accuracy, topk_accuracy
 
 DESCRIPTION = """
 Top-1, top-5 and mean class accuracy of videos that were each seen in several views, whose class probabilities are

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hf_vidmodels.metrics.video_classification import group_views, mean_class_accuracy, topk_accuracy
+from hf_vidmodels.metrics.classification_accuracy import group_views, mean_class_accuracy, topk_accuracy
 
 FIXTURE = Path(__file__).parents[1] / "fixtures/stts/training"
 SCORES = np.array([[0.6, 0.3, 0.1], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.3, 0.4, 0.3]])
