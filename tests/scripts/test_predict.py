@@ -94,7 +94,7 @@ def test_threshold_and_top_k_hold_for_files_and_table(checkpoint, inputs, tmp_pa
     predict("--model", checkpoint, "--input", inputs / "match.npy", "--top_k", 1)
     results = json.loads((tmp_path / "out" / "predictions.json").read_text())["results"]
     assert len(results["match"]) == 1
-    status, out, _ = predict("--model", checkpoint, "--input", inputs / "match.npy", "--threshold", 1e6)
+    status, out, _ = predict("--model", checkpoint, "--input", inputs / "match.npy", "--threshold", 1)
     assert status == 0 and "nothing found" in out
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["results"] == {"match": []}
 
@@ -157,6 +157,13 @@ def test_an_option_of_another_task_is_refused(checkpoint, inputs, tmp_path, pred
 def test_no_results_at_all_cannot_be_asked_for(checkpoint, inputs, tmp_path, predict, top_k):
     status, _, err = predict("--model", checkpoint, "--input", inputs, "--top_k", top_k)
     assert status == 2 and err.splitlines()[-1] == f"error: --top_k must be at least 1, got {top_k}"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("threshold", ["nan", "-0.1", "1.5", "inf"])
+def test_thresholds_that_no_score_has_are_refused(checkpoint, inputs, tmp_path, predict, threshold):
+    status, _, err = predict("--model", checkpoint, "--input", inputs, f"--threshold={threshold}")
+    assert status == 2 and err.splitlines()[-1].startswith("error: --threshold must lie in [0, 1]")
     assert not (tmp_path / "out").exists()
 
 

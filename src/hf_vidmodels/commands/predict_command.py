@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_options_of_other_tasks(arguments, task, WORK)
     if arguments.top_k is not None and arguments.top_k < 1:
         raise ValueError(f"--top_k must be at least 1, got {arguments.top_k}")
+    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
+        raise ValueError(f"--threshold must lie in [0, 1], as scores do, got {arguments.threshold}")
     accelerator, arguments.device = join_processes(arguments.device)
     inputs = resolve(task.find_inputs)(arguments.input)
     resolve(task.predict)(arguments, inputs, accelerator)

@@ -81,6 +81,7 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     """
     require("matplotlib", "drawing predictions")
     model = open_model(arguments.model)
+    model.answering_step(arguments.step)
     locate = TemporalActionLocalizationPipeline(model, device=arguments.device)
     id2label = model.config.id2label
     truth = {} if arguments.truth is None else true_segments(arguments.truth, id2label)

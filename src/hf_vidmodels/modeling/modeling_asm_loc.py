@@ -279,14 +279,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             ValueError: when no step is trained or not the one asked for, or for features that do not fit.
         """
         videos = self._as_videos(features)
-        last_step = self.config.last_trained_step
-        if last_step < 0:
-            raise ValueError(
-                "this checkpoint holds no trained step (num_trained_steps is 0), train it before localize"
-            )
-        if step is not None and not 0 <= step <= last_step:
-            raise ValueError(f"step must be one of the trained steps, 0 to {last_step}, got {step}")
-        last_step = last_step if step is None else step
+        last_step = self.answering_step(step)
         proposals, predictions_per_step = None, []
         for current in range(last_step + 1):
             results = self.localize_step(
@@ -300,6 +293,21 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             predictions_per_step.append([result["test"] for result in results])
             proposals = [result.get("pseudo") for result in results]
         return predictions_per_step if return_all_steps else predictions_per_step[-1]
+
+    def answering_step(self, step: int | None = None) -> int:
+        """Give the index of the step that answers when `step` is asked for; None asks for the last trained one.
+
+        Raises:
+            ValueError: when no step is trained or not the one asked for.
+        """
+        last_step = self.config.last_trained_step
+        if last_step < 0:
+            raise ValueError(
+                "this checkpoint holds no trained step (num_trained_steps is 0), train it before localize"
+            )
+        if step is not None and not 0 <= step <= last_step:
+            raise ValueError(f"step must be one of the trained steps, 0 to {last_step}, got {step}")
+        return last_step if step is None else step
 
     @torch.inference_mode()
     def localize_step(
