@@ -15,12 +15,21 @@ from script_runs import environment
 TOY_FOLDER = Path(__file__).parent / "training"
 
 
+# In this order, in one process: each loads what the ones before it did.
+HEAVY_MODULES = ("torch", "torchvision", "accelerate", "datasets", "matplotlib", "av", "transformers", "numpy", "PIL")
+LOADED_BY_HELP = {name: [] for name in ("", *program.COMMANDS) if name != "check"} | {"check": ["numpy", "PIL"]}
+
+
+def call_python(*words):
+    """Run Python in a process of its own on a program, or on `-m` and its words."""
+    paths = os.pathsep.join(filter(None, (str(TOY_FOLDER), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, *(["-c"] if len(words) == 1 else []), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(PYTHONPATH=paths), timeout=180)
+
+
 def call(*words):
     """Run the program in a process of its own."""
-    paths = os.pathsep.join(filter(None, (str(TOY_FOLDER), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "hf_vidmodels", *map(str, words)]
-    variables = environment(PYTHONPATH=paths)
-    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=180)
+    return call_python("-m", "hf_vidmodels", *words)
 
 
 def test_the_help_lists_every_command(capsys):
@@ -55,6 +64,21 @@ def test_the_report_names_versions_and_decoders_but_nobody(capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("hf_vidmodels", "transformers", "libavcodec", "CPU", "matplotlib"))
     assert not any(word in printed for word in ("hf_secret", "jane_of_the_lab", str(Path.home())))
+
+
+def test_the_start_of_a_command_loads_neither_pytorch_nor_what_its_work_needs():
+    done = call_python(
+        "import json, sys\n"
+        "from hf_vidmodels.__main__ import main\n"
+        f"heavy, loaded = {HEAVY_MODULES!r}, {{}}\n"
+        f"for name in {list(LOADED_BY_HELP)!r}:\n"
+        "    try:\n"
+        "        main([*name.split(), '--help'])\n"
+        "    except SystemExit:\n"
+        "        loaded[name] = [module for module in heavy if module in sys.modules]\n"
+        "print(json.dumps(loaded))\n"
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == LOADED_BY_HELP
 
 
 def test_options_of_the_launcher_are_told_from_those_of_the_command():

@@ -16,9 +16,10 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 import hf_vidmodels
 from hf_vidmodels import auto, configuration, modeling, processing, tasks
-from hf_vidmodels.auto import AUTO_CLASSES, METHODS, Method, register_method, task_of
+from hf_vidmodels.auto import AUTO_CLASSES, METHODS, register_method, task_of
 from hf_vidmodels.conversion.convert_checkpoint import converted_methods
 from hf_vidmodels.data.contracts import task_contract
+from hf_vidmodels.methods import Method
 from hf_vidmodels.tasks import TASKS, resolve
 from hf_vidmodels.training.recipe_lookup import recipe_class, trained_methods
 from script_runs import run_here
@@ -115,7 +116,7 @@ def two_heads():
 def checkpoints(two_heads, tmp_path_factory):
     """A checkpoint of either model, by the name of its class."""
     folders = {}
-    for model_class in two_heads.task_classes.values():
+    for model_class in auto.task_classes(two_heads).values():
         torch.manual_seed(0)
         folders[model_class.__name__] = folder = tmp_path_factory.mktemp(model_class.__name__)
         model_class(two_heads.config_class(id2label={0: "ball", 1: "cup"})).save_pretrained(folder)

@@ -35,7 +35,7 @@ def package(tmp_path_factory):
     skipped = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, folder / "hf_vidmodels", ignore=skipped)
     shutil.copytree(TOY, folder / "hf_vidmodels", dirs_exist_ok=True, ignore=skipped)
-    table = folder / "hf_vidmodels" / "auto.py"
+    table = folder / "hf_vidmodels" / "methods.py"
     before, after = table.read_text().split("METHODS = (\n")
     table.write_text(f"{before}METHODS = (\n{ROW}{after}")
     return folder
@@ -97,7 +97,7 @@ def test_a_method_in_a_known_task_is_its_files_and_one_row():
 def test_the_page_quotes_the_files():
     page = (TOY.parents[1] / "docs" / "adding_a_method.md").read_text()
     quoted = re.findall(r"^```(?:python|yaml)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    files = [*(path for path in TOY.rglob("*.*") if path.suffix != ".pyc"), PACKAGE / "auto.py"]
+    files = [*(path for path in TOY.rglob("*.*") if path.suffix != ".pyc"), PACKAGE / "methods.py"]
     lines = {line for path in files for line in path.read_text().splitlines()}
     assert len(quoted) >= 6
     assert [line for block in quoted for line in block.splitlines() if line not in lines] == []

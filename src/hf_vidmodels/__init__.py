@@ -1,27 +1,35 @@
 """Published video and vision methods as Hugging Face models.
 
 Importing this package registers every method with transformers' Auto classes, so that
-`AutoModel.from_pretrained("org/asm-loc-thumos")` and `pipeline("temporal-action-localization", ...)` work. Our own
-Auto classes, such as `AutoModelForMaskLabeling`, are names of this package too; they follow from the rows of
-`tasks.TASKS`.
+`AutoModel.from_pretrained("org/asm-loc-thumos")` and `pipeline("temporal-action-localization", ...)` work. Its public
+names are the classes in the rows of `methods.METHODS` and the Auto classes of `tasks.TASKS`, such as
+`AutoModelForMaskLabeling`; each is imported when it is first used, and PyTorch with it.
 """
 
-from .__about__ import __version__
-from .auto import OWN_AUTO_CLASSES, register_all
-from .configuration.configuration_asm_loc import AsmLocConfig
-from .configuration.configuration_l2_caf import L2CafConfig
-from .configuration.configuration_mal import MalConfig
-from .configuration.configuration_stts import SttsConfig
-from .modeling.modeling_asm_loc import AsmLocForTemporalActionLocalization, AsmLocOutput
-from .modeling.modeling_l2_caf import L2CafExplanation, L2CafForObjectLocalization, L2CafOutput
-from .modeling.modeling_mal import MalForMaskLabeling, MalOutput
-from .modeling.modeling_stts import SttsForVideoClassification, SttsOutput
-from .processing.processing_asm_loc import AsmLocProcessor
-from .processing.processing_l2_caf import L2CafImageProcessor
-from .processing.processing_mal import MalImageProcessor
-from .processing.processing_stts import SttsVideoProcessor
+from typing import Any
 
-globals().update(OWN_AUTO_CLASSES)
-__all__ = ["__version__", *sorted(name for name in globals() if name[0].isupper() and name != "OWN_AUTO_CLASSES")]
+from .__about__ import __version__
+from .methods import METHODS
+from .registration import register_all
+from .tasks import TASKS
+
+_METHOD_OF_NAME = {name: method for method in METHODS for name in method.rooms}
+_TASK_OF_AUTO_CLASS = {task.auto_class: name for name, task in TASKS.items()}
+__all__ = ["__version__", *sorted({*_METHOD_OF_NAME, *_TASK_OF_AUTO_CLASS})]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _METHOD_OF_NAME:
+        return _METHOD_OF_NAME[name].load(name)
+    if name in _TASK_OF_AUTO_CLASS:
+        from .auto import AUTO_CLASSES
+
+        return AUTO_CLASSES[_TASK_OF_AUTO_CLASS[name]]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 register_all()

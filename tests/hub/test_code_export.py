@@ -10,7 +10,7 @@ import transformers
 from transformers.dynamic_module_utils import get_relative_imports
 
 import hf_vidmodels
-from hf_vidmodels.auto import METHODS
+from hf_vidmodels.auto import METHODS, task_classes
 from hf_vidmodels.hub.code_export import export_code, flatten_modules
 from method_examples import EXAMPLES
 
@@ -51,7 +51,7 @@ class ToyProcessor(SharedProcessorMixin, ProcessorMixin):
 
 
 def processing_modules(method):
-    classes = (method.config_class, method.primary_class, method.processor_class, *method.task_classes.values())
+    classes = (method.config_class, method.primary_class, method.processor_class, *task_classes(method).values())
     return {found.__module__ for found in classes}
 
 
@@ -151,7 +151,7 @@ def test_all_methods_can_be_exported_together_and_need_nothing_of_the_package(tm
 def test_auto_map_names_the_config_the_model_and_the_task_classes_of_transformers(checkpoints):
     for checkpoint in checkpoints:
         auto_map = json.loads((checkpoint.folder / "config.json").read_text())["auto_map"]
-        tasks = {auto.__name__ for auto in checkpoint.method.task_classes if hasattr(transformers, auto.__name__)}
+        tasks = {auto.__name__ for auto in task_classes(checkpoint.method) if hasattr(transformers, auto.__name__)}
         assert set(auto_map) == {"AutoConfig", "AutoModel"} | tasks
         for reference in auto_map.values():
             assert (checkpoint.folder / f"{reference.split('.')[0]}.py").is_file()

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ..atomic_io import atomic_write
 from ..command_line import command_parser
-from ..hub.cards import render_card
 from ..output_files import refuse_inputs_as_outputs
 
 
@@ -45,6 +44,8 @@ def name_and_folder(text: str) -> tuple[str, Path]:
 
 def write_named_card(name: str, folder: Path, output_dir: Path) -> Path:
     """Render one card with its pictures beside it and return its path."""
+    from ..hub.cards import render_card
+
     card = render_card(folder).replace("](figures/", f"]({name}/figures/")
     shutil.rmtree(output_dir / name, ignore_errors=True)
     if (folder / "figures").is_dir():

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_io import atomic_directory, read_json_object
-from ..auto import method_of
 from ..command_line import command_parser, quiet_libraries
 from ..conversion.convert_checkpoint import convert_official_checkpoint, converted_methods
 
@@ -33,6 +32,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert and save model and processor; the folder appears complete or not at all."""
     args = parse_arguments(argv)
+    from ..auto import method_of
+
     quiet_libraries()
     if args.output_dir.exists() and (not args.output_dir.is_dir() or any(args.output_dir.iterdir())):
         raise ValueError(f"output_dir {args.output_dir} exists and is not an empty folder; choose another")

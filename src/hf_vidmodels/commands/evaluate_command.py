@@ -30,16 +30,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_io import write_json
-from ..auto import AUTO_CLASSES
 from ..command_line import command_parser, quiet_libraries
 from ..optional_packages import require
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import resolve
 from ..text_tables import format_tables
-from ..training.run_files import results_record
 from ..visualization.figures import save_figure
-from .opened_models import open_model
-from .own_process import join_processes
 from .task_options import add_task_options, named_inputs, refuse_options_of_other_tasks, task_of_checkpoint
 
 WORK = "evaluate"
@@ -48,6 +44,11 @@ WORK = "evaluate"
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, run the model over the split and report."""
     arguments = parse_arguments(argv)
+    from ..auto import AUTO_CLASSES
+    from ..training.run_files import results_record
+    from .opened_models import open_model
+    from .own_process import join_processes
+
     inputs = [arguments.model, arguments.dataset_name, arguments.data_dir, *named_inputs(arguments, WORK)]
     refuse_inputs_as_outputs([arguments.output_dir], inputs)
     require("matplotlib", "drawing what an evaluation found")

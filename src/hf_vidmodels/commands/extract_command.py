@@ -27,18 +27,15 @@ import argparse
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from accelerate import PartialState
+from typing import TYPE_CHECKING, Any
 
 from ..command_line import command_parser, quiet_libraries
-from ..data.features.corpus_extraction import ExtractionReport, extract_corpus_features
-from ..data.features.feature_extraction import STREAMS, SnippetFeatureExtractor
-from ..data.features.feature_folders import find_videos, read_extractor_settings, videos_of_corpus
-from ..data.features.stream_settings import POOLINGS
+from ..data.features.stream_settings import POOLINGS, STREAMS
 from ..output_files import refuse_inputs_as_outputs
-from ..processing.decoding import UnreadableVideoError, probe_video
-from .opened_models import existing_device
+
+if TYPE_CHECKING:
+    from ..data.features.corpus_extraction import ExtractionReport
+    from ..data.features.feature_extraction import SnippetFeatureExtractor
 
 TABLE_ROWS = 40
 TIMING_OPTIONS = ("frames_per_second", "frames_per_snippet", "snippet_stride")
@@ -49,8 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, make the features and report."""
     arguments = parse_arguments(argv)
     refuse_inputs_as_outputs([arguments.output_dir], [arguments.videos, arguments.dataset_name, arguments.checkpoint])
-    videos = read_videos(arguments)
     quiet_libraries()
+    from ..data.features.corpus_extraction import extract_corpus_features
+
+    videos = read_videos(arguments)
     extractor = make_extractor(arguments)
     print(f"{len(videos)} videos, {describe(extractor)}")
     started = time.perf_counter()
@@ -122,6 +121,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def read_videos(arguments: argparse.Namespace) -> dict[str, Any]:
     """Give the source of every video by its id."""
+    from ..data.features.feature_folders import find_videos, videos_of_corpus
+
     if arguments.videos is not None:
         return find_videos(arguments.videos)
     from ..data.corpora import load_corpus
@@ -129,12 +130,18 @@ def read_videos(arguments: argparse.Namespace) -> dict[str, Any]:
     return videos_of_corpus(load_corpus(arguments.dataset_name, data_dir=arguments.data_dir))
 
 
-def make_extractor(arguments: argparse.Namespace) -> SnippetFeatureExtractor:
+def make_extractor(arguments: argparse.Namespace) -> "SnippetFeatureExtractor":
     """Make the extractor that the command line describes.
 
     Raises:
         ValueError: for options that contradict each other.
     """
+    from accelerate import PartialState
+
+    from ..data.features.feature_extraction import SnippetFeatureExtractor
+    from ..data.features.feature_folders import read_extractor_settings
+    from .opened_models import existing_device
+
     sources = [name for name in ("model", "settings", "checkpoint") if getattr(arguments, name) is not None]
     if len(sources) != 1:
         raise ValueError(f"give one of --model, --settings and --checkpoint, got {' and '.join(sources) or 'none'}")
@@ -175,7 +182,7 @@ def stream_settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return settings
 
 
-def describe(extractor: SnippetFeatureExtractor) -> str:
+def describe(extractor: "SnippetFeatureExtractor") -> str:
     """Say in one line what will be extracted."""
     streams = []
     for stream, settings in extractor.streams.items():
@@ -187,7 +194,7 @@ def describe(extractor: SnippetFeatureExtractor) -> str:
     )
 
 
-def format_report(report: ExtractionReport, videos: Mapping[str, Any], extractor: SnippetFeatureExtractor) -> str:
+def format_report(report: "ExtractionReport", videos: Mapping[str, Any], extractor: "SnippetFeatureExtractor") -> str:
     """Give a table of the first videos, and every unreadable one with the reason."""
     step = extractor.snippet_stride / extractor.frames_per_second
     rows = [("video", "duration", "rows", "rows span")]
@@ -209,6 +216,8 @@ def format_report(report: ExtractionReport, videos: Mapping[str, Any], extractor
 
 def _duration(source: Any) -> str:
     """Length of a video as it says itself; features that were there before may have outlived their video."""
+    from ..processing.decoding import UnreadableVideoError, probe_video
+
     try:
         seconds = probe_video(source).duration
     except (UnreadableVideoError, OSError):

@@ -23,16 +23,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..command_line import command_parser, quiet_libraries
-from ..configuration.configuration_mal import NETWORKS
-from .labelling.label_masks import label_masks
-from .labelling.labelled_file import AREA_CHOICES, DROPPED_CHOICES
-from .labelling.labelling_network import DTYPES
+
+# What `area` of an annotation is of, and what becomes of annotations without a mask.
+AREA_CHOICES = ("mask", "box")
+DROPPED_CHOICES = ("leave_out", "ignore", "box", "empty")
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and label."""
     arguments = parse_arguments(argv)
     quiet_libraries()
+    from .labelling.label_masks import label_masks
+
     label_masks(arguments)
 
 
@@ -46,7 +49,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--score_boxes", type=Path, help="COCO results of a detector whose boxes are labelled instead")
 
     masks = parser.add_argument_group("masks")
-    masks.add_argument("--network", choices=NETWORKS, help="which answers (default: as the checkpoint says: teacher)")
+    masks.add_argument("--network", help="which answers: student, teacher or mixed (default: as the checkpoint says)")
     masks.add_argument("--flip", action="store_true", help="take the mean with the mirror image; twice the time")
     masks.add_argument(
         "--scales", type=float, nargs="+", default=[1.0], help="sizes of the crop whose mean is taken (default: 1)"

@@ -36,7 +36,6 @@ from pathlib import Path
 from ..command_line import command_parser, quiet_libraries
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import TASKS, resolve
-from .own_process import join_processes
 from .task_options import add_task_options, named_inputs, refuse_options_of_other_tasks, task_of_checkpoint
 
 WORK = "predict"
@@ -47,6 +46,8 @@ TASK_OF_METHOD = {"l2_caf": "object-localization"}
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and predict by the model's task."""
     arguments = parse_arguments(argv)
+    from .own_process import join_processes
+
     refuse_inputs_as_outputs(
         [arguments.output_dir], [arguments.input, arguments.model, *named_inputs(arguments, WORK)]
     )

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..command_line import command_parser
-from ..hub.push import push_folder
-from ..hub.repository_folder import check_folder
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.dry_run:
         show_files(Path(arguments.folder), arguments.repo_id)
         return
+    from ..hub.push import push_folder
+
     address = push_folder(
         arguments.folder,
         arguments.repo_id,
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def show_files(folder: Path, repo_id: str) -> None:
     """Print size and name of each file that would be uploaded."""
+    from ..hub.repository_folder import check_folder
+
     files = check_folder(folder)
     sizes = [(folder / name).stat().st_size for name in files]
     for name, size in zip(files, sizes, strict=True):

@@ -2,20 +2,23 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import AutoConfig, PreTrainedConfig
-
-from ..auto import task_of
 from ..tasks import TASKS, Option, Task
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
-def read_config(model: str) -> PreTrainedConfig:
+
+def read_config(model: str) -> "PreTrainedConfig":
     """Read the configuration of a checkpoint.
 
     Raises:
         FileNotFoundError: when a folder holds none.
         OSError, ValueError: when there is no such checkpoint, or transformers does not know its kind.
     """
+    from transformers import AutoConfig
+
     if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
         raise FileNotFoundError(f"{model} holds no config.json; give the output folder of a finished run, or a Hub id")
     return AutoConfig.from_pretrained(model)
@@ -32,6 +35,8 @@ def task_of_checkpoint(model: str, work: str) -> Task:
         FileNotFoundError, OSError: as `read_config`.
         ValueError: when it is no model of this package or of its tasks, or of one that the command does not do.
     """
+    from ..auto import task_of
+
     config = read_config(model)
     try:
         task = TASKS[task_of(config)]

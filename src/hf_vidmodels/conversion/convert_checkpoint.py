@@ -3,9 +3,10 @@
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedModel
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PREFIX = "convert_"
 
@@ -18,7 +19,7 @@ def converted_methods() -> list[str]:
 
 def convert_official_checkpoint(
     method: str, state_dict_or_path: Any, official_config: Mapping[str, Any]
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
     """Turn the checkpoint of a method's official code into our model.
 
     Args:

@@ -21,7 +21,8 @@ from transformers import PreTrainedModel
 
 from ..__about__ import __version__
 from ..atomic_io import atomic_write, write_json
-from ..auto import kind_of_processor, method_of
+from ..auto import method_of, task_classes
+from ..methods import kind_of_processor
 
 PACKAGE = __name__.split(".")[0]
 EXPORTED_ROOMS = ("configuration", "modeling", "processing", "optional_packages")
@@ -50,14 +51,14 @@ def export_code(model: PreTrainedModel, folder: str | os.PathLike[str], processo
     folder = Path(folder)
     method = method_of(model.config)
     auto_classes = {"AutoConfig": type(model.config), "AutoModel": type(model)}
-    for auto_class, model_class in method.task_classes.items():
+    for auto_class, model_class in task_classes(method).items():
         # Our own Auto classes exist only with the package, and then its classes are used.
         if hasattr(transformers, auto_class.__name__):
             auto_classes[auto_class.__name__] = model_class
     entries = [("config.json", auto_classes)]
     for processor in processors:
         auto_class, file_name = kind_of_processor(type(processor))
-        entries.append((file_name, {auto_class.__name__: type(processor)}))
+        entries.append((file_name, {auto_class: type(processor)}))
     contents = {name: _with_auto_map(folder / name, classes) for name, classes in entries}
     if contents["config.json"].get("model_type") != model.config.model_type:
         raise ValueError(f"{folder}/config.json is not that of {type(model).__name__}; save the model there first")

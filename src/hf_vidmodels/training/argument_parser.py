@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .argument_help import help_text
 from .arguments import TrainingArguments
 from .field_values import Words
 from .precedence import check_stage_entries, resolve_arguments
-from .recipe import Recipe
 from .recipe_files import available_recipes, check_fields, find_recipe, read_recipe
 from .recipe_lookup import recipe_class
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -18,7 +20,7 @@ HELP_WORDS = ("-h", "--help")
 COMMAND_LINE = "The command line"
 
 
-def parse_command_line(argv: Sequence[str]) -> tuple[type[Recipe], TrainingArguments]:
+def parse_command_line(argv: Sequence[str]) -> tuple[type["Recipe"], TrainingArguments]:
     """Return the recipe class that the command line names and its arguments.
 
     Prints the help and ends the process when `--help` is among `argv`; with a recipe, that shows the method's own

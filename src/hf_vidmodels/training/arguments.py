@@ -7,10 +7,12 @@ dataclass and adds its fields with `argument`.
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..configuration.configuration_base import VidModelsConfig
 from .sections import MODEL, PRESET, PROCESSOR, check_section, refuse_fields_of_others
+
+if TYPE_CHECKING:
+    from ..configuration.configuration_base import VidModelsConfig
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
 # Courses of the learning rate that every recipe knows; a recipe with one of its own puts it before them.
@@ -413,7 +415,7 @@ class TrainingArguments:
         """The section `model` without the preset: fields of the configuration, nested as it is."""
         return {name: value for name, value in self.model.items() if name != PRESET}
 
-    def model_config(self, class_names: Sequence[str] | None = None, **decided: Any) -> VidModelsConfig:
+    def model_config(self, class_names: Sequence[str] | None = None, **decided: Any) -> "VidModelsConfig":
         """Make the model's configuration.
 
         Args:

@@ -4,8 +4,10 @@ import importlib
 import inspect
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .recipe import Recipe
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 PREFIX = "recipe_"
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
@@ -16,7 +18,7 @@ def trained_methods() -> list[str]:
     return sorted(path.stem.removeprefix(PREFIX) for path in RECIPES_FOLDER.glob(f"{PREFIX}*.py"))
 
 
-def recipe_class(method: str) -> type[Recipe]:
+def recipe_class(method: str) -> type["Recipe"]:
     """Return the recipe class of a method.
 
     Args:
@@ -32,6 +34,8 @@ def recipe_class(method: str) -> type[Recipe]:
         near = get_close_matches(method, trained_methods(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known methods: {', '.join(trained_methods())}"
         raise ValueError(f"Unknown method {method!r} in the recipe ({hint}); your own recipe is named 'module:Class'.")
+    from .recipe import Recipe
+
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
@@ -47,8 +51,10 @@ def recipe_class(method: str) -> type[Recipe]:
     return found
 
 
-def _recipe_in(module_name: str, method: str) -> type[Recipe]:
+def _recipe_in(module_name: str, method: str) -> type["Recipe"]:
     """Give the one recipe class that a module defines for the method."""
+    from .recipe import Recipe
+
     module = importlib.import_module(module_name)
     found = [
         value

@@ -7,12 +7,14 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from transformers import PreTrainedConfig
-
-from ..configuration.configuration_base import VidModelsConfig, field_names
 from .field_values import as_type, nearest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from ..configuration.configuration_base import VidModelsConfig
 
 MODEL, PROCESSOR, PRESET = "model", "processor", "preset"
 # A nested configuration `backbone_config` may be called `backbone`.
@@ -43,7 +45,7 @@ def check_section(name: str, given: Mapping[str, Any], section_class: type) -> d
     return check_model(given, section_class) if name == MODEL else check_processor(given, section_class)
 
 
-def check_model(given: Mapping[str, Any], config_class: type[VidModelsConfig]) -> dict[str, Any]:
+def check_model(given: Mapping[str, Any], config_class: type["VidModelsConfig"]) -> dict[str, Any]:
     """Return a section `model:` with checked names and values, nested as the configuration is.
 
     Args:
@@ -82,15 +84,17 @@ def check_processor(given: Mapping[str, Any], processor_class: type) -> dict[str
     return {name: _checked(PROCESSOR, name, value, types) for name, value in given.items()}
 
 
-def refuse_fields_of_others(given: Mapping[str, Any], config: VidModelsConfig) -> None:
+def refuse_fields_of_others(given: Mapping[str, Any], config: "VidModelsConfig") -> None:
     """Raise ValueError for a field that the chosen class of a nested configuration does not have."""
+    from ..configuration.configuration_base import field_names
+
     for place in set(config.sub_configs) & set(given):
         nested = getattr(config, place)
         for name in set(given[place]) - field_names(type(nested)) - {"model_type"}:
             raise ValueError(f"{MODEL}.{place}.{name} is no field of {type(nested).__name__}, which is chosen here.")
 
 
-def model_fields(config: VidModelsConfig, preset: str | None) -> list[SectionField]:
+def model_fields(config: "VidModelsConfig", preset: str | None) -> list[SectionField]:
     """List what `model:` takes, of nested configurations those of the class in `config`, with the values there."""
     presets = f"Settings to start from, one of {', '.join(config.presets)}."
     shown = [SectionField(f"{MODEL}.{PRESET}", str, presets, preset)] if config.presets else []
@@ -115,14 +119,18 @@ def descriptions(documented: type) -> dict[str, str]:
     return {name: words[:1].upper() + words[1:] for name, words in found.items()}
 
 
-def _own_types(config_class: type[PreTrainedConfig]) -> dict[str, Any]:
+def _own_types(config_class: type["PreTrainedConfig"]) -> dict[str, Any]:
     """Give the types of the fields that a configuration adds to those of all configurations, but for nested ones."""
+    from transformers import PreTrainedConfig
+
+    from ..configuration.configuration_base import field_names
+
     left_out = field_names(PreTrainedConfig) | set(config_class.sub_configs)
     types = {field.name: field.type for field in fields(config_class) if field.name not in left_out}
     return types | {old: types[new] for old, new in config_class.attribute_map.items() if new in types}
 
 
-def _nested_types(config_class: type[VidModelsConfig], place: str) -> dict[str, Any]:
+def _nested_types(config_class: type["VidModelsConfig"], place: str) -> dict[str, Any]:
     """Give the types of the fields of all classes that a nested configuration may have."""
     types: dict[str, Any] = {"model_type": str}
     for nested_class in config_class.sub_config_classes(place):
@@ -140,7 +148,7 @@ def _checked(section: str, name: str, value: Any, types: Mapping[str, Any]) -> A
         raise ValueError(f"{section}.{name} takes {error}, but it is {value!r}.") from error
 
 
-def _fields_of(config: PreTrainedConfig, section: str) -> list[SectionField]:
+def _fields_of(config: "PreTrainedConfig", section: str) -> list[SectionField]:
     described = descriptions(type(config))
     return [
         SectionField(f"{section}.{name}", declared, described.get(name, ""), getattr(config, name))

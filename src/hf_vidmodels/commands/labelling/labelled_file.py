@@ -13,12 +13,8 @@ from ...data.json_streams import stream_json_list, stream_json_object
 from .labelling_journal import JournalReader
 from .labelling_plan import DROP_RULES, LabellingPlan
 
-# What becomes of annotations without a mask: gone, kept to be ignored, kept with the outline of their box, or, as in
-# the official file, kept with an empty mask where the network answered with one.
-DROPPED_CHOICES = ("leave_out", "ignore", "box", "empty")
 # A mask that fills so much of its box says no more than the box.
 FULL_BOX = 0.98
-AREA_CHOICES = ("mask", "box")
 
 
 class LabelledFile:
@@ -30,7 +26,7 @@ class LabelledFile:
         source: the annotation file.
         detections: the result list whose boxes were labelled, or None for the annotations themselves.
         area: `"mask"` (pixels) or `"box"` (as the official code writes it).
-        dropped: one of `DROPPED_CHOICES`.
+        dropped: one of `label_command.DROPPED_CHOICES`.
 
     Attributes:
         counts: after writing, boxes by rule of `DROP_RULES`, and `labelled`.

@@ -21,7 +21,6 @@ from ..task_options import read_config
 from .labelling_plan import LabellingPlan
 
 SCORE_DIGITS = 6
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Fields of configurations and processors that masks do not depend on.
 _WITHOUT_EFFECT = ("transformers_version", "_name_or_path", "auto_map", "architectures", "dtype", "processor_class")
 
@@ -136,7 +135,7 @@ def load_labeler(arguments: argparse.Namespace, device: torch.device) -> Labeler
     chosen = {} if arguments.network is None else {"inference_network": arguments.network}
     if not hasattr(config, "inference_network"):
         raise ValueError(f"{arguments.model} is a {config.model_type}, which makes no masks from boxes")
-    model = open_model(arguments.model, device, inference_only=True, dtype=DTYPES[arguments.dtype], **chosen)
+    model = open_model(arguments.model, device, inference_only=True, dtype=getattr(torch, arguments.dtype), **chosen)
     if Path(arguments.model).is_dir() and not (Path(arguments.model) / "preprocessor_config.json").is_file():
         processor = MalImageProcessor.from_config(model.config)
     else:

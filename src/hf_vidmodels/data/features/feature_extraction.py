@@ -18,10 +18,9 @@ from ...processing.decoding import UnreadableVideoError, VideoSource, iterate_fr
 from .optical_flow import flow_pictures
 from .snippet_encoders import SnippetEncoder, load_encoder
 from .snippets import batched, iterate_snippets, sample_positions
-from .stream_settings import StreamSettings, refuse_unknown_fields
+from .stream_settings import STREAMS, StreamSettings, refuse_unknown_fields
 
 # The order of the streams in a feature row, whatever their order in a settings file.
-STREAMS = ("rgb", "flow")
 CHECKPOINT_FOLDER = "feature_extractor"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+STREAMS = ("rgb", "flow")
 POOLINGS = ("mean", "max", "classifier_input")
 TORCHVISION_PREFIX = "torchvision:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
