@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_vidmodels.visualization.timeline_content import LOWEST_BAR_HEIGHT, collect_timeline
+from hf_vidmodels.visualization.timeline_content import LOWEST_BAR_HEIGHT, MOST_REFERENCES, collect_timeline
 
 NAMES = ["run", "jump", "throw", "swim"]
 
@@ -102,3 +102,11 @@ def test_a_bar_of_half_the_best_score_is_half_as_tall():
 def test_what_does_not_fit_is_named(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         collect(**options)
+
+
+def test_of_very_many_true_segments_the_first_are_shown_and_all_are_counted():
+    starts = np.random.default_rng(0).permutation(10_000) / 1001
+    reference = {"segments": np.stack([starts, starts + 0.001], axis=1), "labels": np.arange(10_000) % 4}
+    content = collect(reference=reference)
+    assert content.num_references == 10_000 and sum(len(row.reference) for row in content.rows) == MOST_REFERENCES
+    assert content.reference[:, 0].max() == np.sort(starts)[MOST_REFERENCES - 1]

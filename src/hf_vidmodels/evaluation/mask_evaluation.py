@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor
 from ..data.instances.mask_corpora import MASK_TASK
 from ..metrics.mask_average_precision import coco_average_precision
 from ..metrics.mask_quality import mask_quality
-from ..modeling.ops.run_length_masks import Rle, check_rles, decode_rles
+from ..modeling.ops.run_length_masks import Rle, check_rles, decode_rles, empty_rle
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus
 
@@ -141,8 +141,8 @@ def score_masks(labels: Labels, dataset: "Dataset", split: str) -> Evaluation:
     """Compare masks with the true ones.
 
     Args:
-        labels: by annotation id; annotations without count as not labelled and are left out, as are those without a
-            true mask and groups.
+        labels: by annotation id; annotations without count with an empty mask. Those without a true mask, and groups,
+            are left out.
         dataset: the pictures that were labelled, with true masks.
         split: its name, for the report.
 
@@ -152,12 +152,12 @@ def score_masks(labels: Labels, dataset: "Dataset", split: str) -> Evaluation:
         split does not have is left out. Predictions are a COCO instance file.
 
     Raises:
-        ValueError: no annotation has both masks.
+        ValueError: no annotation has a true mask.
     """
     names = dataset.features["objects"].feature["category"].names
     annotations = list(_annotations(dataset, labels))
     if not annotations:
-        raise ValueError(f"none of the labelled annotations of split {split!r} has a true mask to compare with")
+        raise ValueError(f"none of the annotations of split {split!r} has a true mask to compare with")
     true = [one["segmentation"] for one in annotations]
     classes, areas = (
         [one["category_id"] for one in annotations],
@@ -173,7 +173,7 @@ def score_masks(labels: Labels, dataset: "Dataset", split: str) -> Evaluation:
     ]
     categories = [{"id": index, "name": name} for index, name in enumerate(names)]
     truth = {"images": images, "categories": categories, "annotations": annotations}
-    predictions = [_prediction(one, labels) for one in annotations]
+    predictions = [_prediction(one, labels) for one in annotations if one["id"] in labels]
     unscored = [{key: value for key, value in one.items() if key != "score"} for one in predictions]
     average_precision = coco_average_precision(unscored, truth)
     precision = {name: average_precision[name] for name in SHOWN_PRECISION}
@@ -242,10 +242,12 @@ def _corners(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 def _annotations(dataset: "Dataset", labels: Labels) -> Iterator[dict[str, Any]]:
-    """Give the annotations with both masks, as COCO has them; pictures are numbered by their rows."""
+    """Give the annotations with a true mask, as COCO has them; pictures are numbered by their rows."""
     for index, objects in enumerate(dataset["objects"]):
         for one in objects:
-            if one["id"] in labels and one["segmentation"] and not one["iscrowd"]:
+            if one["segmentation"] and not one["iscrowd"]:
+                true = check_rles([one["segmentation"]], [f"annotation {one['id']}"])[0]
+                found = labels.get(one["id"])
                 yield {
                     "id": one["id"],
                     "image_id": index,
@@ -253,8 +255,8 @@ def _annotations(dataset: "Dataset", labels: Labels) -> Iterator[dict[str, Any]]
                     "bbox": list(one["bbox"]),
                     "area": one["area"],
                     "iscrowd": 0,
-                    "segmentation": check_rles([one["segmentation"]], [f"annotation {one['id']}"])[0],
-                    "labelled": labels[one["id"]]["segmentation"],
+                    "segmentation": true,
+                    "labelled": empty_rle(*true["size"]) if found is None else found["segmentation"],
                 }
 
 

@@ -15,6 +15,8 @@ REFERENCE_COLOR = "#333333"
 ATTENTION_COLOR = "#6B4C9A"
 LOWEST_BAR_HEIGHT = 0.12
 NUM_FALLBACK_CLASSES = 3
+# More true segments than these take minutes to draw and cannot be told apart.
+MOST_REFERENCES = 500
 
 LabelNames = Sequence[str] | Mapping[int, str]
 
@@ -49,7 +51,9 @@ class TimelineContent:
     Attributes:
         duration: length of the video in seconds.
         rows: the shown classes: those of the reference first, each group by its best score.
-        reference: `(M, 2)` true segments of all classes in seconds, shown or not; `None` where none was given.
+        reference: `(M, 2)` true segments of all classes in seconds, at most the first `MOST_REFERENCES`; `None` where
+            none was given.
+        num_references: number of true segments given, shown or not.
         num_predictions: number of predictions given, shown or not.
         num_classes: number of classes with a prediction or a reference, shown or not.
         curve_times: `(T,)` seconds of the curves' values, or `None` without curves.
@@ -59,6 +63,7 @@ class TimelineContent:
     duration: float
     rows: tuple[TimelineRow, ...]
     reference: np.ndarray | None
+    num_references: int
     num_predictions: int
     num_classes: int
     curve_times: np.ndarray | None
@@ -141,6 +146,9 @@ def collect_timeline(
     reference_segments, reference_labels = np.zeros((0, 2)), np.zeros(0, dtype=np.int64)
     if reference is not None:
         reference_segments, reference_labels = _checked_segments(reference, "reference", names)
+    num_references = len(reference_segments)
+    first = np.sort(np.argsort(reference_segments[:, 0], kind="stable")[:MOST_REFERENCES])
+    reference_segments, reference_labels = reference_segments[first], reference_labels[first]
     attention, class_scores, curve_times = _checked_curves(attention, class_scores, curve_times, duration, names)
 
     order = np.argsort(-scores, kind="stable")
@@ -174,6 +182,7 @@ def collect_timeline(
         duration=float(duration),
         rows=tuple(rows),
         reference=None if reference is None else reference_segments,
+        num_references=num_references,
         num_predictions=len(segments),
         num_classes=len(set(labels.tolist()) | true_classes),
         curve_times=curve_times,

@@ -155,7 +155,9 @@ def _page_values(content: TimelineContent) -> dict[str, Any]:
     has_reference = content.reference is not None
     counts = [_count(len(all_scores), "predicted segment")]
     if has_reference:
-        counts.append(_count(len(content.reference), "true segment"))
+        shown = len(content.reference)
+        first = f", of which the first {shown} are shown" if shown < content.num_references else ""
+        counts.append(_count(content.num_references, "true segment") + first)
     return {
         "summary": f"{_clock(content.duration)} long; {' and '.join(counts)}",
         "duration": content.duration,

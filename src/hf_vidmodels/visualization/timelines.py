@@ -271,7 +271,7 @@ def _draw_segments(axes: "Axes", content: TimelineContent, video_id: str | None 
     axes.tick_params(axis="y", length=0)
 
     heading = "Actions" if video_id is None else f"{video_id} ({content.duration:.4g} s)"
-    _caption(axes, f"{heading}: {_summary_of_scores(content)}")
+    _caption(axes, f"{heading}: {_summary_of_scores(content)}{_summary_of_references(content)}")
 
 
 def _draw_bars(
@@ -350,6 +350,11 @@ def _summary_of_scores(content: TimelineContent) -> str:
     if content.num_predictions == 0:
         return "no action predicted"
     return f"none of the {content.num_predictions} predictions reaches the lowest score to show"
+
+
+def _summary_of_references(content: TimelineContent) -> str:
+    shown = 0 if content.reference is None else len(content.reference)
+    return f"; the first {shown} of {content.num_references} true segments" if shown < content.num_references else ""
 
 
 def _checked_frames(video_frames: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
