@@ -155,8 +155,8 @@ def test_yaml_words_for_strategies_are_taken_as_they_are_meant(recipes):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--learning_rat", "0.1"], r"unknown field 'learning_rat'; did you mean 'learning_rate'\?"),
-        (["--margn=1"], r"unknown field 'margn'; did you mean 'margin'\?"),
+        (["--learning_rat", "0.1"], r"Unknown field --learning_rat; did you mean 'learning_rate'\?"),
+        (["--margn=1"], r"Unknown field --margn; did you mean 'margin'\?"),
         (["--seed", "many"], "The command line has seed: 'many', but seed takes a whole number"),
         (["--seed", "1.5"], "seed takes a whole number"),
         (["--seed", "true"], "seed takes a whole number"),

@@ -8,7 +8,7 @@ from .argument_help import help_text
 from .arguments import TrainingArguments
 from .field_values import Words
 from .precedence import check_stage_entries, resolve_arguments
-from .recipe_files import available_recipes, check_fields, find_recipe, read_recipe
+from .recipe_files import COMMAND_LINE, available_recipes, check_fields, find_recipe, read_recipe
 from .recipe_lookup import recipe_class
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 HELP_WORDS = ("-h", "--help")
-COMMAND_LINE = "The command line"
 
 
 def parse_command_line(argv: Sequence[str]) -> tuple[type["Recipe"], TrainingArguments]:

@@ -13,6 +13,7 @@ from .arguments import TrainingArguments
 from .field_values import as_type, nearest
 from .sections import MODEL, PRESET, PROCESSOR
 
+COMMAND_LINE = "The command line"
 OTHER_SPELLINGS = {"corpus": "dataset_name"}
 MOST_FIELDS = 1000
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
@@ -70,7 +71,7 @@ def check_fields(given: Mapping[str, Any], arguments_class: type[TrainingArgumen
     Args:
         given: field names and values.
         arguments_class: the dataclass that declares them.
-        source: where they come from, for the error.
+        source: where they come from, for the error; `COMMAND_LINE` or what names a file.
 
     Raises:
         ValueError: for an unknown field (with the nearest known one) or a value of the wrong type.
@@ -94,7 +95,10 @@ def check_fields(given: Mapping[str, Any], arguments_class: type[TrainingArgumen
             if value is not None:
                 flat[name] = value
         else:
-            raise ValueError(f"{source} has an unknown field {name!r}{nearest(str(name), types)}.".replace("?.", "?"))
+            unknown = (
+                f"Unknown field --{name}" if source == COMMAND_LINE else f"{source} has an unknown field {name!r}"
+            )
+            raise ValueError(f"{unknown}{nearest(str(name), types)}.".replace("?.", "?"))
     if flat:
         for name in flat.keys() & sections.setdefault(MODEL, {}).keys():
             raise ValueError(f"{source} has {name} twice, alone and in the section {MODEL}: leave the former out.")
