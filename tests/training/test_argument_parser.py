@@ -252,9 +252,12 @@ def test_the_help_explains_every_field_in_groups_and_lists_the_recipes(recipes, 
 
 
 def test_the_help_of_a_recipe_shows_its_methods_fields_and_its_settings(recipes, capsys):
-    path = recipes("own", "method: toy_recipe:ToyRecipe\nnoise: 0.125\nlearning_rate: 0.75\n")
+    path = recipes(
+        "own", "# The toy.\n# Time: seconds.\nmethod: toy_recipe:ToyRecipe\nnoise: 0.125\nlearning_rate: 0.75\n"
+    )
     with pytest.raises(SystemExit):
         parse_command_line(["--recipe", path, "--help"])
     shown = " ".join(capsys.readouterr().out.split())
+    assert "The toy. Time: seconds." in shown
     assert "Standard deviation of the augmentation. (default: 0.125)" in shown
     assert "Peak learning rate. (default: 0.75)" in shown

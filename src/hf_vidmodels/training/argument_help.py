@@ -24,7 +24,11 @@ METHOD_GROUP = "fields of the method"
 
 
 def help_text(
-    arguments_class: type[TrainingArguments], recipe: str | None, settings: Mapping[str, Any], recipes: Sequence[str]
+    arguments_class: type[TrainingArguments],
+    recipe: str | None,
+    settings: Mapping[str, Any],
+    opening: str,
+    recipes: Sequence[str],
 ) -> str:
     """Return the help of a method, or of all methods.
 
@@ -32,11 +36,12 @@ def help_text(
         arguments_class: the method's arguments, or `TrainingArguments`.
         recipe: the recipe whose settings are shown as defaults, or None.
         settings: its fields.
+        opening: what its file says about it.
         recipes: names of all recipes.
     """
     parts = [USAGE]
     if recipe is not None:
-        parts.append(f"Shown are the settings of {recipe}.\n")
+        parts.append(f"Shown are the settings of {recipe}.\n{opening}\n")
     groups: dict[str, list[str]] = {}
     types = get_type_hints(arguments_class)
     for item in fields(arguments_class):

@@ -8,7 +8,7 @@ from .argument_help import help_text
 from .arguments import TrainingArguments
 from .field_values import Words
 from .precedence import check_stage_entries, resolve_arguments
-from .recipe_files import COMMAND_LINE, available_recipes, check_fields, find_recipe, read_recipe
+from .recipe_files import COMMAND_LINE, available_recipes, check_fields, find_recipe, opening_of, read_recipe
 from .recipe_lookup import recipe_class
 
 if TYPE_CHECKING:
@@ -98,5 +98,6 @@ def read_words(argv: Sequence[str], arguments_class: type[TrainingArguments]) ->
 
 
 def _end_with_help(arguments_class: type[TrainingArguments], recipe: str | None, settings: dict[str, Any]) -> None:
-    print(help_text(arguments_class, recipe, settings, available_recipes()))
+    opening = opening_of(find_recipe(recipe)) if recipe else ""
+    print(help_text(arguments_class, recipe, settings, opening, available_recipes()))
     raise SystemExit(0)

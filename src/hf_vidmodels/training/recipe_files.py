@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -44,6 +45,12 @@ def find_recipe(name_or_path: str) -> Path:
         f"There is no recipe {name_or_path!r} ({hint}available: {', '.join(names) or 'none'}; or give the path of a "
         "YAML file)."
     )
+
+
+def opening_of(path: Path) -> str:
+    """Return the comment that a recipe file begins with: what it trains, and how long that takes."""
+    lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)
 
 
 def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
