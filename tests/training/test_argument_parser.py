@@ -261,3 +261,11 @@ def test_the_help_of_a_recipe_shows_its_methods_fields_and_its_settings(recipes,
     assert "The toy. Time: seconds." in shown
     assert "Standard deviation of the augmentation. (default: 0.125)" in shown
     assert "Peak learning rate. (default: 0.75)" in shown
+
+
+@pytest.mark.parametrize("text", ["[&a [1, 1], *a, *a]", "[" * 5000, "9" * 5000, "{a: 1, a: 2}"])
+def test_text_that_is_made_to_harm_stays_text_and_does_not_fit(recipes, text):
+    with pytest.raises(ValueError, match="learning_rate takes a number"):
+        parse_arguments(MethodArguments, ["--learning_rate", text])
+    with pytest.raises(ValueError, match="learning_rate takes a number"):
+        parse_arguments(MethodArguments, ["--recipe", recipes("m/c", f"method: m\nlearning_rate: '{text}'\n")])

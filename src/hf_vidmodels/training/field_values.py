@@ -11,6 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
+from .strict_yaml import load_yaml
+
 # How the types that files can hold are named in errors.
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
 EXPECTED |= {tuple: EXPECTED[list], dict: "mappings of fields to values", Literal: "one of its words"}
@@ -41,7 +43,7 @@ def as_type(value: Any, declared: Any) -> Any:
     if NoneType in get_args(declared) and (value is None or (isinstance(value, str) and value.lower() == "none")):
         return None
     if isinstance(value, str) and not {str, Literal} & kinds.keys():
-        value = read_text(value)
+        value = parse_text(value)
     fitting = kinds.get(type(value))
     options = kinds.values() if fitting is None else [fitting]
     for option in options:
@@ -55,13 +57,13 @@ def as_type(value: Any, declared: Any) -> Any:
     raise TypeError(" or ".join(dict.fromkeys(expected)))
 
 
-def read_text(text: str) -> Any:
+def parse_text(text: str) -> Any:
     """Read text as YAML reads a value; what is nothing else stays text."""
     if EXPONENT.fullmatch(text):
         return float(text)
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return load_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -99,7 +101,7 @@ def _join_words(words: Words, kinds: Mapping[Any, Any]) -> Any:
         return words[0]
     if list not in kinds:
         raise TypeError("one value")
-    return list(words)
+    return [Words((word,)) for word in words]
 
 
 def _as_option(value: Any, option: Any) -> Any:
@@ -124,9 +126,7 @@ def _as_option(value: Any, option: Any) -> Any:
 def _untyped(value: Any) -> Any:
     """Read what stands inside lists and mappings whose entries have no declared type."""
     if isinstance(value, Words):
-        return read_text(value[0]) if len(value) == 1 else _untyped(list(value))
+        return parse_text(value[0]) if len(value) == 1 else [parse_text(word) for word in value]
     if isinstance(value, Mapping):
         return {key: _untyped(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [read_text(entry) if isinstance(entry, str) else _untyped(entry) for entry in value]
-    return value
+    return [_untyped(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -1,7 +1,6 @@
 """Recipe files: YAML with the fields of a method's arguments, found by name in the package or by path."""
 
-from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -13,10 +12,10 @@ from ..text_files import read_text
 from .arguments import TrainingArguments
 from .field_values import as_type, nearest
 from .sections import MODEL, PRESET, PROCESSOR
+from .strict_yaml import load_yaml
 
 COMMAND_LINE = "The command line"
 OTHER_SPELLINGS = {"corpus": "dataset_name"}
-MOST_FIELDS = 1000
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -60,7 +59,7 @@ def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
         ValueError: when the file is not YAML, not a mapping, repeats a field or names no method.
     """
     try:
-        content = yaml.load(read_text(path), Loader=_StrictLoader)
+        content = load_yaml(read_text(path))
     except yaml.YAMLError as error:
         raise ValueError(f"The recipe {path} is not valid YAML: {error}") from error
     except RecursionError as error:
@@ -116,25 +115,3 @@ def check_fields(given: Mapping[str, Any], arguments_class: type[TrainingArgumen
         except ValueError as error:
             raise ValueError(f"{source} does not fit: {error}") from error
     return checked
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses fields that are given twice and values that are repeated by name.
-
-    A few lines of the latter can stand for gigabytes.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            alias = self.peek_event()
-            raise yaml.YAMLError(f"*{alias.anchor} in line {alias.start_mark.line + 1} repeats a value; write it out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        if len(node.value) > MOST_FIELDS:
-            raise yaml.YAMLError(f"it has {len(node.value)} fields, a recipe has at most {MOST_FIELDS}")
-        names = Counter(self.construct_object(key) for key, _ in node.value)
-        for name, count in names.items():
-            if count > 1:
-                raise yaml.YAMLError(f"the field {name!r} is given twice")
-        return super().construct_mapping(node, deep=deep)
