@@ -112,7 +112,7 @@ def test_a_checkpoint_brings_its_extractor(tmp_path, extractor):
 
 
 def test_a_checkpoint_without_an_extractor_says_what_is_missing():
-    with pytest.raises(ValueError, match="names no feature extractor.*2048 numbers .*I3D.*extract_features.py"):
+    with pytest.raises(ValueError, match="names no feature extractor.*2048 numbers .*I3D.*hf-vidmodels extract"):
         SnippetFeatureExtractor.from_checkpoint("org/asm-loc", AsmLocConfig())
 
 
