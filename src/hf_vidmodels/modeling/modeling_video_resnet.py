@@ -1,0 +1,139 @@
+"""Plain classifiers and detectors on residual video networks: the models of the SlowFast and pytorchvideo zoos."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.utils import ModelOutput
+
+from ..configuration.configuration_video_resnet import VideoResNetConfig
+from .backbones.video_resnet import VideoResNetModel, VideoResNetPreTrainedModel
+from .layers.classification_loss import classification_loss
+from .layers.video_heads import VideoClassificationHead, roi_features
+
+
+@dataclass
+class VideoResNetClassifierOutput(ModelOutput):
+    """What the classifier says of B clips.
+
+    Args:
+        loss: cross entropy (binary for several labels a clip), float32; only with labels.
+        logits: (B, num_labels) before softmax or sigmoid.
+        hidden_states: maps (B, C, T, H, W) of the first pathway that leave the stem and res2 to res5; on request.
+        fast_hidden_states: the same of the fast pathway.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    fast_hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+class VideoResNetForVideoClassification(VideoResNetPreTrainedModel):
+    """A residual video network with its classifier.
+
+    Example:
+        >>> model = AutoModelForVideoClassification.from_pretrained("org/slowfast-r50-8x8")
+        >>> model(pixel_values).logits.argmax(-1)   # (B, T, 3, H, W), normalised
+    """
+
+    def __init__(self, config: VideoResNetConfig) -> None:
+        super().__init__(config)
+        self.backbone = VideoResNetModel(config)
+        self.head = VideoClassificationHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        pixel_values_slow: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> VideoResNetClassifierOutput | tuple[Any, ...]:
+        """Classify clips.
+
+        Args:
+            pixel_values: (B, T, C, H, W) normalised frames; SlowFast takes the slow pathway's among them.
+            labels: class ids (B,), target probabilities (B, num_labels), or for a multi-label model 0 and 1
+                (B, num_labels); gives a loss.
+            pixel_values_slow: (B, T / alpha, C, H, W) frames of SlowFast's slow pathway, where they are not those.
+            output_hidden_states: also return the maps of stem and stages.
+            return_dict: `False` for a tuple.
+
+        Raises:
+            ValueError: for clips or labels that do not fit.
+        """
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        features = self.backbone(pixel_values, pixel_values_slow, output_hidden_states=wants_states)
+        logits = self.head(features.feature_maps)
+        config = self.config
+        output = VideoResNetClassifierOutput(
+            loss=None
+            if labels is None
+            else classification_loss(logits, labels, config.problem_type, config.num_labels),
+            logits=logits,
+            hidden_states=features.hidden_states,
+            fast_hidden_states=features.fast_hidden_states,
+        )
+        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+
+@dataclass
+class VideoResNetDetectorOutput(ModelOutput):
+    """What the detector says of N boxes.
+
+    Args:
+        loss: binary cross entropy, float32; only with labels.
+        logits: (N, num_labels) before sigmoid.
+        roi_features: (N, feature_width) what the classifier sees.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    roi_features: torch.Tensor | None = None
+
+
+class VideoResNetForActionDetection(VideoResNetPreTrainedModel):
+    """A residual video network that says what people in given boxes do, as AVA's baselines (SlowFast, ICCV 2019)."""
+
+    def __init__(self, config: VideoResNetConfig) -> None:
+        super().__init__(config)
+        self.backbone = VideoResNetModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.feature_width, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        boxes: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        pixel_values_slow: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> VideoResNetDetectorOutput | tuple[Any, ...]:
+        """Classify what happens in boxes.
+
+        Args:
+            pixel_values: (B, T, C, H, W) normalised frames around the key frame.
+            boxes: (N, 5), number of the clip and x0, y0, x1, y1 in pixels of the frames.
+            labels: (N, num_labels) of 0 and 1; gives a loss.
+            pixel_values_slow: as of the classifier.
+            return_dict: `False` for a tuple.
+
+        Raises:
+            ValueError: for clips, boxes or labels that do not fit.
+        """
+        config = self.config
+        maps = self.backbone(pixel_values, pixel_values_slow).feature_maps
+        features = roi_features(maps, boxes, config.spatial_stride, config.roi_aligned)
+        logits = self.classifier(self.dropout(features))
+        output = VideoResNetDetectorOutput(
+            loss=None
+            if labels is None
+            else classification_loss(logits, labels, "multi_label_classification", config.num_labels),
+            logits=logits,
+            roi_features=features,
+        )
+        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
