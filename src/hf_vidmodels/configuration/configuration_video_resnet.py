@@ -1,9 +1,9 @@
-"""Configuration of residual video networks: SlowFast and Slow (Feichtenhofer et al., ICCV 2019, arXiv 1812.03982), I3D and
-C2D in their ResNet form with non-local blocks (Wang et al., CVPR 2018, arXiv 1711.07971), TSN (Wang et al., ECCV 2016,
-arXiv 1608.00859) and R(2+1)D (Tran et al., CVPR 2018, arXiv 1711.11248).
+"""Configuration of residual video networks: SlowFast and Slow (Feichtenhofer et al., ICCV 2019, arXiv 1812.03982), I3D
+and C2D in their ResNet form with non-local blocks (Wang et al., CVPR 2018, arXiv 1711.07971), TSN (Wang et al., ECCV
+2016, arXiv 1608.00859) and R(2+1)D (Tran et al., CVPR 2018, arXiv 1711.11248).
 
-Numbers are those of the public code (pytorchvideo f3142bb, SlowFast 287ec00). Clips are (B, T, C, H, W); kernels, strides
-and sizes are (time, height, width). The residual stages are called res2 to res5 and counted 1 to 4.
+Numbers are those of the public code (pytorchvideo f3142bb, SlowFast 287ec00). Clips are (B, T, C, H, W); kernels,
+strides and sizes are (time, height, width). The residual stages are called res2 to res5 and counted 1 to 4.
 """
 
 from dataclasses import dataclass
@@ -146,7 +146,8 @@ class VideoResNetConfig(VidModelsConfig):
         head_pooling: average over all positions (`"global"`) or over a moving window of the training size
             (`"window"`, as in the public code, which matters for larger frames).
         head_average: with `"window"`, whether positions are averaged as `"logits"` or as `"probabilities"`.
-        roi_aligned: half-pixel shift of the RoI-align of detection heads; False for Caffe2's and pytorchvideo's models.
+        roi_aligned: half-pixel shift of the RoI-align of detection heads; False for Caffe2's and pytorchvideo's
+            models.
         problem_type: `"single_label_classification"` (None too) or `"multi_label_classification"`.
         initializer_range: deviation of the classifier's initial weights.
 

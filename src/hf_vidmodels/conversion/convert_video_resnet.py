@@ -1,8 +1,8 @@
 """Published residual video networks as `VideoResNetForVideoClassification` or `...ForActionDetection`.
 
 Read are files of pytorchvideo, of the SlowFast repository (also the Caffe2 pickles), of mmaction2, and 2D ResNets of
-torchvision, which are inflated where the network asks for temporal kernels. Depth, widths, kernels, non-local blocks and
-the fusion of SlowFast follow from the weights; options say the rest (strides, pooling of the head, alpha).
+torchvision, which are inflated where the network asks for temporal kernels. Depth, widths, kernels, non-local blocks
+and the fusion of SlowFast follow from the weights; options say the rest (strides, pooling of the head, alpha).
 """
 
 import os
@@ -22,7 +22,7 @@ from ..configuration.configuration_video_resnet import (
 )
 from ..modeling.modeling_video_resnet import VideoResNetForActionDetection, VideoResNetForVideoClassification
 from .caffe2_pickles import read_caffe2_weights
-from .official_checkpoints import listed, load_strictly, read_state_dict
+from .official_checkpoints import load_strictly, read_state_dict
 from .video_resnet_layouts import RenamedWeights, rename_weights
 
 # Kernel of the lateral connections of every published network with alpha 4 only; 5 goes with 4 and with 8.
@@ -70,7 +70,7 @@ def convert_video_resnet(
 
 
 def inflate(weight: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """Spread a 2D kernel (O, I, h, w) over `num_frames` frames so that still pictures give what they gave: (O, I, t, h, w).
+    """Spread a 2D kernel (O, I, h, w) over frames, (O, I, t, h, w), so that still pictures give what they gave.
 
     Source: Carreira and Zisserman, CVPR 2017, section 2.4.
     """
@@ -184,7 +184,7 @@ def _kernels(renamed: RenamedWeights, pathway: int, depths: list[int], is_factor
 def _expanded(rows: tuple[tuple[int, ...], ...], depths: list[int]) -> list[list[int]]:
     return [
         list(rows[0]),
-        *([row[block % len(row)] for block in range(depth)] for row, depth in zip(rows[1:], depths)),
+        *([row[block % len(row)] for block in range(depth)] for row, depth in zip(rows[1:], depths, strict=True)),
     ]
 
 

@@ -1,7 +1,7 @@
 """How published files name the weights of residual video networks.
 
-A layout says for every *site* of a network (a convolution with its norm) what its weights are called there. Our names are
-looked up for all sites that a network could have, so that one direction is enough and nothing is left over unseen.
+A layout says for every *site* of a network (a convolution with its norm) what its weights are called there. Our names
+are looked up for all sites that a network could have, so that one direction is enough and nothing is left over unseen.
 """
 
 import re

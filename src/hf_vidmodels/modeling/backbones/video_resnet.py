@@ -1,6 +1,6 @@
 """Residual video networks of one pathway (Slow, I3D, C2D, TSN, R(2+1)D) or two (SlowFast); the papers are named in
-`configuration_video_resnet.py`. Written from facts about pytorchvideo (f3142bb) and SlowFast (287ec00), equal to both on
-reference values.
+`configuration_video_resnet.py`. Written from facts about pytorchvideo (f3142bb) and SlowFast (287ec00), equal to both
+on reference values.
 
 A method puts its modules into *seams*: positions behind the stem and behind every residual block, where a caller may
 exchange the map that passes.
@@ -26,7 +26,8 @@ from ...configuration.configuration_video_resnet import (
 from ..layers.nonlocal_block import NonlocalBlock
 from ..modeling_base import VidModelsPreTrainedModel
 
-# Takes a map (B, C, T, H, W) of the first pathway and gives the one that the network goes on with, of the same channels.
+# Takes a map (B, C, T, H, W) of the first pathway and gives the one that the network goes on with, of the same
+# channels.
 MapFilter = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -175,15 +176,15 @@ class VideoResNetModel(VideoResNetPreTrainedModel):
         num_frames = clips.shape[1]
         if num_frames % config.alpha or not num_frames:
             raise ValueError(
-                f"a slowfast network with alpha {config.alpha} takes clips of a multiple of {config.alpha} frames, got "
-                f"{num_frames}"
+                f"a slowfast network with alpha {config.alpha} takes clips of a multiple of {config.alpha} frames, "
+                f"got {num_frames}"
             )
         if slow_clips is None:
             slow_clips = clips[:, slow_frame_index(num_frames, config.alpha, clips.device)]
         elif slow_clips.shape[1] * config.alpha != num_frames:
             raise ValueError(
-                f"pixel_values_slow must have {num_frames // config.alpha} frames for {num_frames} of the fast pathway "
-                f"with alpha {config.alpha}, got {slow_clips.shape[1]}"
+                f"pixel_values_slow must have {num_frames // config.alpha} frames for {num_frames} of the fast "
+                f"pathway with alpha {config.alpha}, got {slow_clips.shape[1]}"
             )
         return slow_clips, clips
 

@@ -1,5 +1,5 @@
-"""The non-local block: Wang et al., "Non-local Neural Networks", CVPR 2018, arXiv 1711.07971, as the public SlowFast code
-(287ec00) has it; over all positions of a map, or over those of a frame or at a place alone.
+"""The non-local block: Wang et al., "Non-local Neural Networks", CVPR 2018, arXiv 1711.07971, as the public SlowFast
+code (287ec00) has it; over all positions of a map, or over those of a frame or at a place alone.
 """
 
 from typing import Any
@@ -18,7 +18,8 @@ class NonlocalBlock(nn.Module):
         inner_width: channels of queries, keys and values.
         form: `"softmax"` (embedded Gaussian; scaled dot-product attention) or `"dot_product"` (divided by the number
             of keys).
-        over: what sees each other: `"all"` positions, those of a frame (`"space"`), or the frames at a place (`"time"`).
+        over: what sees each other: `"all"` positions, those of a frame (`"space"`), or the frames at a place
+            (`"time"`).
         pool_size: (t, h, w) of a maximum over keys and values, or None.
         num_groups: parts of the time axis that are apart; for `"all"`.
         starts_at_zero: whether a new block changes nothing at first.

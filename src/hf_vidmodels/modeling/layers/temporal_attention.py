@@ -1,10 +1,11 @@
-"""Global temporal attention: He et al., "GTA: Global Temporal Attention for Video Action Understanding", BMVC 2021, arXiv
-2012.08510.
+"""Global temporal attention: He et al., "GTA: Global Temporal Attention for Video Action Understanding", BMVC 2021,
+arXiv 2012.08510.
 
-No code of the paper is public. What its abstract and figure state is built as stated: attention in space first; matrices
-over frames that are learned directly and shared by all samples; a branch on pixels and one on regions whose results are
-added; groups and heads that exchange channels. Reconstructed by us, and options of the configuration, are the numbers of
-groups and regions, how regions are normalised, residuals and norms, initial values, and a softmax over the matrices.
+No code of the paper is public. What its abstract and figure state is built as stated: attention in space first;
+matrices over frames that are learned directly and shared by all samples; a branch on pixels and one on regions whose
+results are added; groups and heads that exchange channels. Reconstructed by us, and options of the configuration, are
+the numbers of groups and regions, how regions are normalised, residuals and norms, initial values, and a softmax over
+the matrices.
 
 Maps are (B, C, T, H, W).
 """
@@ -24,8 +25,8 @@ LEAST_MASS = 1e-6
 class CrossChannelTemporalMixing(nn.Module):
     """Project, and mix frames and groups of channels by learned matrices, the same for all samples and positions.
 
-    Head h of the result is the sum over groups g of A[h, g] applied to the frames of group g, and heads stand side by side
-    on the channels. It is done as one product of a (heads T) x (groups T) matrix with the (group, frame) axis.
+    Head h of the result is the sum over groups g of A[h, g] applied to the frames of group g, and heads stand side by
+    side on the channels. It is done as one product of a (heads T) x (groups T) matrix with the (group, frame) axis.
 
     Args:
         width: C.
@@ -100,7 +101,8 @@ class CrossChannelTemporalMixing(nn.Module):
 
 
 class RegionMixing(nn.Module):
-    """Gather pixels in regions by a learned soft assignment, mix the regions over time, and give them back to the pixels.
+    """Gather pixels in regions by a learned soft assignment, mix the regions over time, and give them back to the
+    pixels.
 
     Args:
         width: C.
