@@ -38,7 +38,6 @@ NONLOCAL_FORMS = ("softmax", "dot_product")
 HEAD_POOLINGS = ("global", "window")
 HEAD_AVERAGES = ("logits", "probabilities")
 PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification")
-KINETICS_CLASSES = 400
 
 # The position behind a block: number of the stage (0 = stem, 1 to 4 = res2 to res5) and of the block in it.
 Seam = tuple[int, int]
@@ -104,9 +103,7 @@ class PathwayPlan:
 
 @strict_config
 class VideoResNetConfig(VidModelsConfig):
-    """A residual video network with its classifier; the defaults are Slow-only R50 8x8 on Kinetics-400.
-
-    Without `num_labels` or `id2label` there are 400 classes.
+    """A residual video network with its classifier; the defaults are the network of Slow-only R50 8x8.
 
     Args:
         arch: `"slow"`, `"slowfast"`, `"i3d"`, `"slow_i3d"` (without the pooling behind res2), `"c2d"`, `"r2d"` (TSN:
@@ -195,8 +192,6 @@ class VideoResNetConfig(VidModelsConfig):
         """Fill in what the architecture decides, and make rows of nested tuples lists."""
         if self.arch not in ARCHITECTURES:
             raise ValueError(f"arch must be one of {', '.join(map(repr, ARCHITECTURES))}, got {self.arch!r}")
-        if self.id2label is None:
-            kwargs.setdefault("num_labels", KINETICS_CLASSES)
         if self.depths is None:
             if self.depth not in DEPTHS:
                 raise ValueError(
@@ -381,34 +376,39 @@ def _strided(size: int, stride: int) -> int:
     return -(-size // stride)
 
 
+_KINETICS = {"num_labels": 400}
 _FIVE_NONLOCAL = ((), (1, 3), (1, 3, 5), ())
-_DETECTION = {"spatial_strides": (1, 2, 2, 1), "spatial_dilations": (1, 1, 1, 2), "num_labels": 80}
-_MULTI_LABEL = {"problem_type": "multi_label_classification"}
+_SLOWFAST = {"arch": "slowfast", "num_frames": 32, **_KINETICS}
+_SLOWFAST_R101 = {**_SLOWFAST, "depth": 101, "fusion_kernel_size": 5}
+_DETECTION = {
+    "spatial_strides": (1, 2, 2, 1),
+    "spatial_dilations": (1, 1, 1, 2),
+    "num_labels": 80,
+    "problem_type": "multi_label_classification",
+}
 _TINY = {"embedding_size": 8, "depths": (1, 1, 1, 1), "image_size": 32, "classifier_dropout": 0.0, "num_labels": 5}
 # For the embedded corpora: learned from scratch in minutes on a CPU.
 _EMBEDDED = {"embedding_size": 16, "depths": (1, 1, 1, 1), "image_size": 64, "classifier_dropout": 0.0}
 
 VideoResNetConfig.presets = {
-    "slow_r50_4x16": {"num_frames": 4},
-    "slow_r50_8x8": {},
-    "slow_r101_8x8": {"depth": 101},
-    "i3d_r50_8x8": {"arch": "i3d"},
-    "i3d_nln_r50_8x8": {"arch": "i3d", "nonlocal_blocks": _FIVE_NONLOCAL},
-    "c2d_r50_8x8": {"arch": "c2d"},
-    "tsn_r50": {"arch": "r2d"},
-    "r2plus1d_r50_16x4": {"arch": "r2plus1d", "num_frames": 16, "head_average": "probabilities"},
-    "slowfast_r50_4x16": {"arch": "slowfast", "num_frames": 32, "alpha": 8, "fusion_kernel_size": 5},
-    "slowfast_r50_8x8": {"arch": "slowfast", "num_frames": 32},
-    "slowfast_r101_8x8": {"arch": "slowfast", "num_frames": 32, "depth": 101, "fusion_kernel_size": 5},
+    "slow_r50_4x16": {"num_frames": 4, **_KINETICS},
+    "slow_r50_8x8": _KINETICS,
+    "slow_r101_8x8": {"depth": 101, **_KINETICS},
+    "i3d_r50_8x8": {"arch": "i3d", **_KINETICS},
+    "i3d_nln_r50_8x8": {"arch": "i3d", "nonlocal_blocks": _FIVE_NONLOCAL, **_KINETICS},
+    "c2d_r50_8x8": {"arch": "c2d", **_KINETICS},
+    "tsn_r50": {"arch": "r2d", **_KINETICS},
+    "r2plus1d_r50_16x4": {"arch": "r2plus1d", "num_frames": 16, **_KINETICS},
+    "slowfast_r50_4x16": {**_SLOWFAST, "alpha": 8, "fusion_kernel_size": 5},
+    "slowfast_r50_8x8": _SLOWFAST,
+    "slowfast_r101_8x8": _SLOWFAST_R101,
     "slowfast_r101_16x8": {
-        "arch": "slowfast",
+        **_SLOWFAST_R101,
         "num_frames": 64,
-        "depth": 101,
-        "fusion_kernel_size": 5,
         "num_block_temporal_kernel": ((3, 3), (4, 4), (6, 6), (3, 3)),
     },
-    "slow_r50_ava": {"num_frames": 4, **_DETECTION, **_MULTI_LABEL},
-    "slowfast_r50_ava": {"arch": "slowfast", "num_frames": 32, **_DETECTION, **_MULTI_LABEL},
+    "slow_r50_ava": {"num_frames": 4, **_DETECTION},
+    "slowfast_r50_ava": {**_SLOWFAST, **_DETECTION},
     "embedded-slow": {**_EMBEDDED, "arch": "slow"},
     "embedded-r2d": {**_EMBEDDED, "arch": "r2d"},
     "tiny-slow": {**_TINY, "num_frames": 4},

@@ -210,7 +210,7 @@ class Pathway(nn.Module):
         self.res2_pool = nn.MaxPool3d((2, 1, 1)) if config.res2_pool else None
         self.nonlocal_blocks = nn.ModuleDict(
             {
-                _seam_name((stage, block)): NonlocalBlock(
+                seam_name((stage, block)): NonlocalBlock(
                     plan.widths[stage],
                     plan.widths[stage] // 2,
                     config.nonlocal_instantiation,
@@ -232,13 +232,14 @@ class Pathway(nn.Module):
             maps = self.res2_pool(maps)
         for index, block in enumerate(self.stages[stage - 1]):
             maps = block(maps)
-            if (name := _seam_name((stage, index))) in self.nonlocal_blocks:
+            if (name := seam_name((stage, index))) in self.nonlocal_blocks:
                 maps = self.nonlocal_blocks[name](maps)
             maps = _filtered(filters, (stage, index), maps)
         return maps
 
 
-def _seam_name(seam: Seam) -> str:
+def seam_name(seam: Seam) -> str:
+    """Give the name of what stands at a position, in names of weights."""
     return "{}_{}".format(*seam)
 
 

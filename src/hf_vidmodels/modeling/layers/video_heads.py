@@ -62,7 +62,10 @@ class VideoClassificationHead(nn.Module):
                 f"head_pooling 'window' has a window of {window} (frames, rows, columns), but the last map has only "
                 f"{tuple(maps.shape[2:])}; give larger clips, or use head_pooling='global'"
             )
-        return nn.functional.avg_pool3d(maps, window, stride=1)
+        if tuple(maps.shape[2:]) == window:
+            return maps.mean((2, 3, 4), keepdim=True)
+        # A CPU pools no half precision.
+        return nn.functional.avg_pool3d(maps.float(), window, stride=1).to(maps.dtype)
 
 
 def roi_features(
