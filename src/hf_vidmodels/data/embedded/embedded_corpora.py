@@ -22,6 +22,7 @@ from ..contracts import features_for
 from ..video_writing import write_video
 from .embedded_cache import default_cache_dir, ensure_folder, read_manifest
 from .embedded_motions import ACTIONS
+from .embedded_orders import MOTIONS, MotionParameters, annotate_motion, motion_scene
 from .embedded_pictures import (
     BOXES,
     DIGITS,
@@ -94,6 +95,15 @@ EMBEDDED_CORPORA = {
         parameters=ClipParameters(),
         compose=clip_scene,
         annotate=annotate_clip,
+    ),
+    "motions": EmbeddedCorpus(
+        task="video-classification",
+        media=("video", ".mp4"),
+        columns=("label",),
+        classes=MOTIONS,
+        parameters=MotionParameters(),
+        compose=motion_scene,
+        annotate=annotate_motion,
     ),
     "boxes": EmbeddedCorpus(
         task="mask-labeling",

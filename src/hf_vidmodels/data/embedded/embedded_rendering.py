@@ -106,7 +106,8 @@ def _shown_colour(sprite: Sprite, frames: np.ndarray) -> np.ndarray:
     if sprite.glow is None:
         return sprite.colour
     glow = sprite.glow[frames, None]
-    return (sprite.colour * (FULL - glow) + sprite.glow_colour * glow) // FULL
+    colour = sprite.glow_colour[frames] if sprite.glow_colour.ndim == 2 else sprite.glow_colour
+    return (sprite.colour * (FULL - glow) + colour * glow) // FULL
 
 
 def _make_coverage(sprite: Sprite) -> np.ndarray:

@@ -28,7 +28,7 @@ class Sprite:
         colour: (3,) int64 RGB, 0 to 255.
         poses: where it is.
         glow: (T,) int64, how much of its own colour gives way to `glow_colour`, 0 to 256; none when `None`.
-        glow_colour: (3,) int64 RGB, 0 to 255.
+        glow_colour: (3,) int64 RGB, 0 to 255, or (T, 3).
     """
 
     sample: int
