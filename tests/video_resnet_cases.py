@@ -18,7 +18,7 @@ STAGES = ("stem", "res2", "res3", "res4", "res5")
 
 @dataclass
 class VideoResNetCase:
-    """Official options, weights by official names, tensors, and the names that the SlowFast repository has for them."""
+    """Official options, weights by official names, tensors, and the SlowFast repository's names for the weights."""
 
     options: dict[str, Any]
     weights: dict[str, torch.Tensor]

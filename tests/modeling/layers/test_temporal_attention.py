@@ -35,7 +35,7 @@ def fill(module, name):
 
 
 def nonlocal_block(name, over):
-    block = NonlocalBlock(WIDTH, INNER, over=over)
+    block = NonlocalBlock(WIDTH, INNER, over=over).double()
     for ours, theirs in PARTS_OF_NONLOCAL.items():
         fill(getattr(block, ours), f"{name}.{theirs}")
     fill(block.normalization, f"{name}.norm")
@@ -43,18 +43,20 @@ def nonlocal_block(name, over):
 
 
 def mixing(name, **options):
-    module = CrossChannelTemporalMixing(WIDTH, INNER, FRAMES, GROUPS, **options)
+    module = CrossChannelTemporalMixing(WIDTH, INNER, FRAMES, GROUPS, **options).double()
     module.attention.copy_(WEIGHTS[f"{name}.attention"])
     fill(module.value, f"{name}.value")
     return module
 
 
 def attention(normalization="none", region_normalization="mean"):
-    regions = RegionMixing(WIDTH, REGIONS, region_normalization, mixing("region", normalization=normalization))
+    regions = RegionMixing(
+        WIDTH, REGIONS, region_normalization, mixing("region", normalization=normalization)
+    ).double()
     fill(regions.assignment, "assign")
     block = GlobalTemporalAttention(
         nonlocal_block("spatial", "space"), mixing("pixel", normalization=normalization), regions, WIDTH, INNER
-    )
+    ).double()
     fill(block.output, "out")
     fill(block.normalization, "norm")
     return block.eval()
@@ -98,7 +100,7 @@ def test_the_baselines_give_the_reference_values(precision):
 
 def test_without_exchange_heads_are_ordinary_multi_head_attention():
     module = mixing("pixel", cross_channel=False)
-    maps = IO["input"].float()
+    maps = IO["input"]
     values = module.value(maps).unflatten(1, (GROUPS, -1))
     own = torch.stack([module.attention[group, group] for group in range(GROUPS)])
     expected = torch.einsum("gts,bgcshw->bgcthw", own, values).flatten(1, 2)
@@ -108,13 +110,13 @@ def test_without_exchange_heads_are_ordinary_multi_head_attention():
 def test_identity_matrices_give_the_values_themselves():
     module = mixing("pixel", initialization="identity")
     module.start()
-    maps = IO["input"].float()
+    maps = IO["input"]
     torch.testing.assert_close(module(maps), module.value(maps), atol=1e-6, rtol=1e-6)
 
 
 def test_pixels_may_be_exchanged_but_not_frames():
     module = mixing("pixel")
-    maps = IO["input"].float()
+    maps = IO["input"]
     rows = torch.tensor([2, 0, 1])
     torch.testing.assert_close(module(maps[..., rows, :]), module(maps)[..., rows, :])
     shifted = maps.roll(1, dims=2)
@@ -122,10 +124,8 @@ def test_pixels_may_be_exchanged_but_not_frames():
 
 
 def test_another_number_of_frames_is_refused_unless_matrices_may_be_resized():
-    maps = IO["input"].float().repeat(1, 1, 2, 1, 1)
-    with pytest.raises(
-        ValueError, match="global temporal matrices for 4 frames, got 8; set interpolate_attention=True"
-    ):
+    maps = IO["input"].repeat(1, 1, 2, 1, 1)
+    with pytest.raises(ValueError, match="matrices for 4 frames, got 8; set interpolate_attention=True"):
         mixing("pixel")(maps)
     resized = mixing("pixel", interpolates=True)
     assert resized(maps).shape == (2, INNER, 8, 3, 2)
