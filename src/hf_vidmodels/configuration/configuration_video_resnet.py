@@ -37,7 +37,8 @@ POOLED_ARCHITECTURES = ("c2d", "i3d")
 NONLOCAL_FORMS = ("softmax", "dot_product")
 HEAD_POOLINGS = ("global", "window")
 HEAD_AVERAGES = ("logits", "probabilities")
-PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification")
+MULTI_LABEL = "multi_label_classification"
+PROBLEM_TYPES = (None, "single_label_classification", MULTI_LABEL)
 
 # The position behind a block: number of the stage (0 = stem, 1 to 4 = res2 to res5) and of the block in it.
 Seam = tuple[int, int]
@@ -384,7 +385,7 @@ _DETECTION = {
     "spatial_strides": (1, 2, 2, 1),
     "spatial_dilations": (1, 1, 1, 2),
     "num_labels": 80,
-    "problem_type": "multi_label_classification",
+    "problem_type": MULTI_LABEL,
 }
 _TINY = {"embedding_size": 8, "depths": (1, 1, 1, 1), "image_size": 32, "classifier_dropout": 0.0, "num_labels": 5}
 # For the embedded corpora: learned from scratch in minutes on a CPU.

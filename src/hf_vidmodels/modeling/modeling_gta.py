@@ -14,11 +14,11 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_gta import GtaConfig
-from ..configuration.configuration_video_resnet import Seam
+from ..configuration.configuration_video_resnet import MULTI_LABEL, Seam
 from .backbones.video_resnet import VideoResNetModel, VideoResNetPreTrainedModel, seam_name
-from .layers.classification_loss import classification_loss
 from .layers.nonlocal_block import NonlocalBlock
 from .layers.temporal_attention import CrossChannelTemporalMixing, GlobalTemporalAttention, RegionMixing
+from .ops.classification_loss import classification_loss
 
 
 @dataclass
@@ -102,7 +102,7 @@ class GtaForVideoClassification(VideoResNetPreTrainedModel):
         output = GtaOutput(
             loss=None
             if labels is None
-            else classification_loss(logits, labels, config.problem_type, config.num_labels),
+            else classification_loss(logits, labels, multi_label=config.problem_type == MULTI_LABEL),
             logits=logits,
             hidden_states=features.hidden_states,
             region_shares=tuple(shares) if output_regions else None,

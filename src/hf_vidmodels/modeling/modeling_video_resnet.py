@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from transformers.utils import ModelOutput
 
-from ..configuration.configuration_video_resnet import VideoResNetConfig
+from ..configuration.configuration_video_resnet import MULTI_LABEL, VideoResNetConfig
 from .backbones.video_resnet import VideoResNetModel, VideoResNetPreTrainedModel
-from .layers.classification_loss import classification_loss
 from .layers.video_heads import VideoClassificationHead, roi_features
+from .ops.classification_loss import classification_loss
 
 
 @dataclass
@@ -72,7 +72,7 @@ class VideoResNetForVideoClassification(VideoResNetPreTrainedModel):
         output = VideoResNetClassifierOutput(
             loss=None
             if labels is None
-            else classification_loss(logits, labels, config.problem_type, config.num_labels),
+            else classification_loss(logits, labels, multi_label=config.problem_type == MULTI_LABEL),
             logits=logits,
             hidden_states=features.hidden_states,
             fast_hidden_states=features.fast_hidden_states,
@@ -130,9 +130,7 @@ class VideoResNetForActionDetection(VideoResNetPreTrainedModel):
         features = roi_features(maps, boxes, config.spatial_stride, config.roi_aligned)
         logits = self.classifier(self.dropout(features))
         output = VideoResNetDetectorOutput(
-            loss=None
-            if labels is None
-            else classification_loss(logits, labels, "multi_label_classification", config.num_labels),
+            loss=None if labels is None else classification_loss(logits, labels, multi_label=True),
             logits=logits,
             roi_features=features,
         )

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torchvision.ops import roi_align
 
-from ...configuration.configuration_video_resnet import VideoResNetConfig
-from .classification_loss import MULTI_LABEL
+from ...configuration.configuration_video_resnet import MULTI_LABEL, VideoResNetConfig
 
 ROI_SIDE = 7
 # A mean of probabilities may be rounded to 0 or 1, whose logits are infinite.
