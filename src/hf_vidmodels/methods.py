@@ -106,6 +106,14 @@ METHODS = (
         outputs=("AsmLocOutput",),
     ),
     Method(
+        stem="gta",
+        config="GtaConfig",
+        processor="GtaVideoProcessor",
+        models={"video-classification": "GtaForVideoClassification"},
+        outputs=("GtaOutput",),
+        model_type="gta_video",
+    ),
+    Method(
         stem="l2_caf",
         config="L2CafConfig",
         processor="L2CafImageProcessor",
@@ -126,5 +134,15 @@ METHODS = (
         processor="SttsVideoProcessor",
         models={"video-classification": "SttsForVideoClassification"},
         outputs=("SttsOutput",),
+    ),
+    Method(
+        stem="video_resnet",
+        config="VideoResNetConfig",
+        processor="VideoResNetVideoProcessor",
+        models={
+            "video-classification": "VideoResNetForVideoClassification",
+            "action-detection": "VideoResNetForActionDetection",
+        },
+        outputs=("VideoResNetClassifierOutput", "VideoResNetDetectorOutput"),
     ),
 )

@@ -1,12 +1,14 @@
 """Starting a training from the weights of a finished model."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
 from ..data.content_checks import name_some
 from ..modeling.modeling_base import lacking_weights
+
+BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,13 @@ class TakenWeights:
         return sentence + "."
 
 
-def take_weights(model: PreTrainedModel, source: str, optional: Collection[str]) -> TakenWeights:
-    """Copy the weights of a saved model of the same method into a new model.
+def take_weights(
+    model: PreTrainedModel,
+    source: str,
+    optional: Collection[str],
+    backbones: Mapping[str, type[PreTrainedModel]] | None = None,
+) -> TakenWeights:
+    """Copy the weights of a saved model of the same method, or the backbone of a plain one, into a new model.
 
     Everything must have its counterpart, apart from the modules named in `optional`. The classifier is taken over only
     by a model of the same classes in the same order.
@@ -44,6 +51,8 @@ def take_weights(model: PreTrainedModel, source: str, optional: Collection[str])
         model: the new model.
         source: folder or Hub id of the saved one.
         optional: first parts of the names of weights that one of both models may lack, such as `"temporal_selectors"`.
+        backbones: classes of other methods by `model_type`, whose `backbone` is that of `model`; of these only that is
+            taken.
 
     Raises:
         ValueError: the source is of another method, or its weights do not fit; names those.
@@ -51,15 +60,19 @@ def take_weights(model: PreTrainedModel, source: str, optional: Collection[str])
     """
     # The model of a recipe of one's own need not be known to the Auto classes.
     model_type = model.config.get_config_dict(source)[0].get("model_type")
-    if model_type != model.config.model_type:
+    saved_class = {**(backbones or {}), model.config.model_type: type(model)}.get(model_type)
+    if saved_class is None:
         raise ValueError(
             f"model_name_or_path {source} is a {model_type} model, but a {model.config.model_type} model is trained"
         )
-    saved, info = type(model).from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True)
+    saved, info = saved_class.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True)
     random = lacking_weights(info)
     theirs = {name: value for name, value in saved.state_dict().items() if name not in random}
     ours = model.state_dict()
-    if saved.config.id2label != model.config.id2label:
+    if saved_class is not type(model):
+        theirs = {name: value for name, value in theirs.items() if _module_of(name) == BACKBONE}
+        optional = {_module_of(name) for name in ours} - {BACKBONE}
+    elif saved.config.id2label != model.config.id2label:
         optional = {*optional, "classifier"}
         theirs = {name: value for name, value in theirs.items() if _module_of(name) != "classifier"}
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}

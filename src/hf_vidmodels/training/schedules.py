@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import get_scheduler
 
 from .arguments import TrainingArguments
@@ -40,6 +40,8 @@ def build_optimizer(groups: list[dict[str, Any]], args: TrainingArguments) -> Op
 def build_scheduler(optimizer: Optimizer, args: TrainingArguments, total_steps: int) -> LRScheduler:
     """Return a schedule over `total_steps` optimiser steps, warm-up included."""
     warmup_steps = args.warmup_steps or math.ceil(args.warmup_ratio * total_steps)
+    if args.lr_scheduler_type == "steps":
+        return _step_schedule(optimizer, args, total_steps, warmup_steps)
     specific = {"min_lr_rate": args.min_lr_rate} if args.lr_scheduler_type == "cosine_with_min_lr" else None
     return get_scheduler(
         args.lr_scheduler_type,
@@ -48,3 +50,13 @@ def build_scheduler(optimizer: Optimizer, args: TrainingArguments, total_steps: 
         num_training_steps=total_steps,
         scheduler_specific_kwargs=specific,
     )
+
+
+def _step_schedule(optimizer: Optimizer, args: TrainingArguments, total_steps: int, warmup_steps: int) -> LRScheduler:
+    """Rise linearly over the warm-up, and fall by a factor at each of the shares of `args.lr_decay_at`."""
+
+    def share_of_peak(step: int) -> float:
+        falls = sum(step >= share * total_steps for share in args.lr_decay_at)
+        return min(1.0, (step + 1) / (warmup_steps + 1)) * args.lr_decay_factor**falls
+
+    return LambdaLR(optimizer, share_of_peak)

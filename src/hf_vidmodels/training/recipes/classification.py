@@ -33,8 +33,8 @@ class ClassificationArguments(TrainingArguments):
 
     model_name_or_path: str | None = argument(
         None,
-        "Start from the weights of this model of the same method (folder or Hub id). The classifier starts afresh "
-        "when the classes differ. What is new is printed.",
+        "Start from the weights of this model of the same method, or of a plain network that is its backbone "
+        "(folder or Hub id). The classifier starts afresh when the classes differ. What is new is printed.",
     )
     gradient_checkpointing: bool = argument(
         False, "Compute blocks again in the backward pass instead of keeping them.", changes_result=False
@@ -114,6 +114,7 @@ class ClassificationRecipe(Recipe):
     Attributes:
         model_class: made from the configuration that the section `model` gives.
         new_modules: first parts of the names of weights that the model at `model_name_or_path` may lack.
+        backbone_classes: classes of other methods by `model_type` whose backbone may be started from.
         config: of the model; set by `build_model`.
         train: the training split; set by `prepare_data`.
         evaluation: the split that is evaluated, or None.
@@ -125,6 +126,7 @@ class ClassificationRecipe(Recipe):
     args: ClassificationArguments
     model_class: ClassVar[type[PreTrainedModel]]
     new_modules: ClassVar[tuple[str, ...]] = ()
+    backbone_classes: ClassVar[Mapping[str, type[PreTrainedModel]]] = {}
 
     def prepare_data(self) -> None:
         """Load the corpus and check that every example has its classes.
@@ -159,7 +161,7 @@ class ClassificationRecipe(Recipe):
         self.processor = self.args.sections[PROCESSOR].from_config(self.config, **self.args.processor)
         model = self.model_class(self.config)
         if self.args.model_name_or_path is not None:
-            taken = take_weights(model, self.args.model_name_or_path, self.new_modules)
+            taken = take_weights(model, self.args.model_name_or_path, self.new_modules, self.backbone_classes)
             self.accelerator.print(taken.sentence())
         if self.args.gradient_checkpointing:
             model.gradient_checkpointing_enable()

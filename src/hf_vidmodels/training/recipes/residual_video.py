@@ -1,0 +1,79 @@
+"""The base of recipes that train a classifier on a residual video network: norms and biases do not decay, start
+weights may be those of a plain network, and batch-norm statistics may be measured anew before an evaluation.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ...configuration.configuration_video_resnet import VideoResNetConfig
+from ...modeling.modeling_video_resnet import VideoResNetForVideoClassification
+from ..arguments import argument
+from .video_classification import VideoClassificationArguments, VideoClassificationRecipe
+
+
+@dataclass
+class ResidualVideoArguments(VideoClassificationArguments):
+    """Arguments of classifiers on residual video networks."""
+
+    precise_batch_norm_batches: int = argument(
+        0,
+        "Before every evaluation, measure mean and variance of all batch norms anew on this many training batches "
+        "(200 in SlowFast's recipes), because the running ones trail behind the weights. 0: do not.",
+    )
+
+    def check_ranges(self) -> None:
+        """Refuse numbers outside their ranges."""
+        super().check_ranges()
+        self.require(self.precise_batch_norm_batches >= 0, "precise_batch_norm_batches", "must not be negative")
+
+
+class ResidualVideoRecipe(VideoClassificationRecipe):
+    """Trains a classifier of clips on a residual video network."""
+
+    arguments_class = ResidualVideoArguments
+    backbone_classes: ClassVar = {VideoResNetConfig.model_type: VideoResNetForVideoClassification}
+    args: ResidualVideoArguments
+
+    def parameter_groups(self, module: nn.Module, stage_index: int) -> list[dict[str, Any]]:
+        """Part matrices and kernels, which decay, from norms, biases and other parameters, which do not."""
+        decayed = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Conv3d | nn.Linear)}
+        learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        parts = {"weights": [], "norms": []}
+        for parameter in learning:
+            parts["weights" if id(parameter) in decayed else "norms"].append(parameter)
+        return [
+            {"params": parts["weights"], "name": "weights"},
+            {"params": parts["norms"], "name": "norms", "weight_decay": 0.0},
+        ]
+
+    def before_evaluation(self, model: PreTrainedModel, stage_index: int) -> None:
+        """Measure the statistics of batch norms anew, where that is asked for."""
+        if self.args.precise_batch_norm_batches:
+            # Every process measures the same batches, so that all have the same statistics.
+            loader = self.train_dataloader(stage_index)
+            measure_batch_norms(model, loader, self.args.precise_batch_norm_batches, self.accelerator.device)
+
+
+@torch.no_grad()
+def measure_batch_norms(model: PreTrainedModel, loader: Any, num_batches: int, device: torch.device) -> None:
+    """Give every batch norm the mean over batches of the statistics that it sees, in place."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in norms]
+    was_training = model.training
+    model.eval()
+    for layer in norms:
+        layer.reset_running_stats()
+        # Without a momentum PyTorch keeps the plain mean over all batches since the reset.
+        layer.momentum = None
+        layer.train()
+    for number, batch in enumerate(loader):
+        if number == num_batches:
+            break
+        model(pixel_values=batch["pixel_values"].to(device))
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    model.train(was_training)
