@@ -201,8 +201,8 @@ class TrainingArguments:
     )
     lr_decay_at: list[float] = argument(
         [],
-        "With lr_scheduler_type steps: shares of a stage's steps, ascending, at each of which the rate falls. Epochs 20 "
-        "and 40 of 50 are 0.4 0.8.",
+        "With lr_scheduler_type steps: shares of a stage's steps, ascending, at each of which the rate falls. Epochs "
+        "20 and 40 of 50 are 0.4 0.8.",
         group=_OPTIMISATION,
     )
     lr_decay_factor: float = argument(
