@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import ResNetConfig
 
-from hf_vidmodels import AsmLocConfig, L2CafConfig, MalConfig, SttsConfig
+from hf_vidmodels import AsmLocConfig, GtaConfig, L2CafConfig, MalConfig, SttsConfig, VideoResNetConfig
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,22 @@ def stts_batch() -> dict[str, Any]:
     return {"pixel_values": torch.randn(2, 8, 3, 32, 32, generator=generator), "labels": torch.tensor([1, 4])}
 
 
+def gta_config(**overrides: Any) -> GtaConfig:
+    return GtaConfig.from_preset("tiny-gta", **({"num_labels": 5, "zero_init_output_norm": False} | overrides))
+
+
+def gta_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    return {"pixel_values": torch.randn(2, 4, 3, 32, 32, generator=generator), "labels": torch.tensor([1, 4])}
+
+
+def video_resnet_config(**overrides: Any) -> VideoResNetConfig:
+    return VideoResNetConfig.from_preset("tiny-slowfast", **({"num_labels": 5} | overrides))
+
+
 EXAMPLES = {
     "asm_loc": MethodExample(asm_loc_config, asm_loc_batch, (2, 4), frozen_in_batch=("steps.0.",)),
+    "gta": MethodExample(gta_config, gta_batch, (2, 5)),
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
     "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),
     # Scores are stretched to [0, 1], so what is added to all of them changes nothing.
@@ -109,4 +123,5 @@ EXAMPLES = {
         (2, 5),
         frozen_in_batch=("temporal_selectors.0.scorer.output.bias", "spatial_selectors.0.scorer.output.bias"),
     ),
+    "video_resnet": MethodExample(video_resnet_config, stts_batch, (2, 5)),
 }

@@ -50,6 +50,7 @@ class GtaConfig(VidModelsConfig):
     """
 
     model_type = "gta_video"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["hidden_states", "region_shares"]
     sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {"backbone_config": VideoResNetConfig}
 
     backbone_config: VideoResNetConfig | dict | None = None

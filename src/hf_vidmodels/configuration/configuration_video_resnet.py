@@ -7,7 +7,7 @@ strides and sizes are (time, height, width). The residual stages are called res2
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .configuration_base import VidModelsConfig, strict_config
 
@@ -154,6 +154,7 @@ class VideoResNetConfig(VidModelsConfig):
     """
 
     model_type = "video_resnet"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["hidden_states", "fast_hidden_states"]
 
     arch: str = "slow"
     depth: int = 50
