@@ -321,7 +321,7 @@ class VideoResNetConfig(VidModelsConfig):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
 
-    def validate_shapes(self) -> None:
+    def validate_block_rows(self) -> None:
         """Refuse rows of another length than the network's, and sizes that are not positive."""
         for name in ("depths", "spatial_strides", "spatial_dilations", "temporal_strides", "nonlocal_blocks"):
             if len(getattr(self, name)) != NUM_STAGES:

@@ -101,7 +101,7 @@ def _config_of(renamed: RenamedWeights, options: Mapping[str, Any]) -> VideoResN
     is_flat = all(value.dim() == 4 for name, value in renamed.weights.items() if name.endswith("convolution.weight"))
     options_arch = str(options.get("MODEL.ARCH", options.get("arch", ""))).removesuffix("_nopool").removesuffix("_nln")
     if options_arch and options_arch not in ARCHITECTURES:
-        raise ValueError(f"MODEL.ARCH must be one of {', '.join(ARCHITECTURES)}, got {options['MODEL.ARCH']!r}")
+        raise ValueError(f"MODEL.ARCH or arch must be one of {', '.join(ARCHITECTURES)}, got {options_arch!r}")
     has_pool = renamed.layout.has_res2_pool
     if has_pool is None:
         has_pool = options_arch in POOLED_ARCHITECTURES and not str(options.get("MODEL.ARCH", "")).endswith("_nopool")

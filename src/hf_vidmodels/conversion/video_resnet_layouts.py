@@ -108,7 +108,7 @@ def rename_weights(weights: Mapping[str, torch.Tensor]) -> RenamedWeights:
         raise ValueError(f"weights such as {listed(sorted(given))} are of none of the known layouts: {known}")
     if layout.name == "pytorchvideo":
         layout = _pytorchvideo_layout(given)
-    official_names = {ours: official for ours, official in _all_names(layout) if official in given}
+    official_names = {ours: official for ours, official in name_sites(layout) if official in given}
     if unknown := sorted(set(given) - set(official_names.values())):
         raise ValueError(
             f"the checkpoint looks like one of {layout.name}, which has no such weights: {listed(unknown)}"
@@ -116,7 +116,7 @@ def rename_weights(weights: Mapping[str, torch.Tensor]) -> RenamedWeights:
     return RenamedWeights(layout, {ours: given[name] for ours, name in official_names.items()}, official_names)
 
 
-def _all_names(layout: ResNetLayout) -> Iterator[tuple[str, str]]:
+def name_sites(layout: ResNetLayout) -> Iterator[tuple[str, str]]:
     """Give our name and the layout's of every weight that a network could have."""
     for site in _all_sites():
         official = layout.naming(site)
