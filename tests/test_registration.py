@@ -19,7 +19,8 @@ from hf_vidmodels.tasks import TASKS, resolve
 for method in METHODS:
     config_class = transformers.CONFIG_MAPPING[method.model_type]
     assert config_class is method.config_class and config_class.model_type == method.model_type
-    assert transformers.AutoModel._model_mapping[config_class] is method.primary_class
+    found = transformers.AutoModel._model_mapping[config_class]
+    assert (found[0] if isinstance(found, tuple) else found) is method.primary_class
     for auto_class, model_class in task_classes(method).items():
         assert auto_class._model_mapping[config_class] is model_class
 for task in TASKS.values():

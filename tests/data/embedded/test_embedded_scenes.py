@@ -22,6 +22,7 @@ FINGERPRINTS = {
     "untrimmed": ("b1f2596bc9eb2c8b", "b66c98022b59af93"),
     "tubes": ("aa36c75ea4ee58b4", "bfd408c32cd4a2b4"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
+    "motions": ("be1305962cf4a3b7", "338393c5d2dd1fea"),
 }
 
 
