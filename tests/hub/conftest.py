@@ -15,12 +15,11 @@ from hf_vidmodels.hub.cards import write_card
 from hf_vidmodels.hub.code_export import export_code
 from method_examples import EXAMPLES
 
-# Per method an input of its processor as made without arguments, and the output to compare.
+# Per kind of processor an input of it as made without arguments, and the output to compare.
 PROCESSOR_EXAMPLES = {
-    "asm_loc": (np.random.default_rng(1).standard_normal((9, 2048), dtype=np.float32), "input_features"),
-    "l2_caf": (np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), "pixel_values"),
-    "mal": (np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), "pixel_values"),
-    "stts": (np.random.default_rng(1).integers(0, 256, (20, 40, 60, 3), dtype=np.uint8), "pixel_values"),
+    "AutoFeatureExtractor": (np.random.default_rng(1).standard_normal((9, 2048), dtype=np.float32), "input_features"),
+    "AutoImageProcessor": (np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8), "pixel_values"),
+    "AutoVideoProcessor": (np.random.default_rng(1).integers(0, 256, (20, 40, 60, 3), dtype=np.uint8), "pixel_values"),
 }
 
 
@@ -93,7 +92,7 @@ def make_checkpoint(method, folder):
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     export_code(model, folder, [processor])
-    source, output = PROCESSOR_EXAMPLES[method.stem]
+    source, output = PROCESSOR_EXAMPLES[method.processor_auto_class.__name__]
     found = Checkpoint(
         method=method,
         folder=folder,

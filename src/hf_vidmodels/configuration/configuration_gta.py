@@ -79,6 +79,11 @@ class GtaConfig(VidModelsConfig):
         super().__post_init__(**kwargs)
 
     @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of the frames of training in pixels."""
+        return self.backbone_config.frame_size
+
+    @property
     def attention_seams(self) -> list[Seam]:
         """The positions in the backbone that an attention stands at."""
         if self.attention_type == "none":

@@ -224,6 +224,11 @@ class VideoResNetConfig(VidModelsConfig):
         return 2 if self.arch == "slowfast" else 1
 
     @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of the frames of training in pixels."""
+        return self.image_size, self.image_size
+
+    @property
     def feature_width(self) -> int:
         """Channels that the classifier sees, of all pathways together."""
         return sum(plan.widths[-1] for plan in self.pathway_plans())

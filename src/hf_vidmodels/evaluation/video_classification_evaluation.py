@@ -229,8 +229,7 @@ def measured_multiply_adds(model: PreTrainedModel) -> int:
         model: in evaluation mode.
     """
     config = model.config
-    sides = [config.image_size] * 2 if isinstance(config.image_size, int) else config.image_size
-    clip = torch.rand(1, config.num_frames, config.num_channels, *sides, device=model.device)
+    clip = torch.rand(1, config.num_frames, config.num_channels, *config.frame_size, device=model.device)
     # Torch's counter has no formula for the fused attention of CPUs.
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):

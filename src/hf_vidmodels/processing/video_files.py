@@ -271,9 +271,10 @@ class _PixelConverter:
             UnreadableVideoError: it asks for a turn that is no quarter turn.
         """
         pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
-        if matrix is None:
+        data = frame.side_data.get("DISPLAYMATRIX")
+        if data is None:
             return pixels
+        matrix = bytes(data)
         if matrix != self._matrix:
             self._matrix, self._turn = matrix, _read_display_matrix(matrix, self._name)
         transposed, mirrored, upside_down = self._turn
