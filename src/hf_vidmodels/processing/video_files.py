@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _CODECS_THAT_SKIP = ("h264", "mpeg4")
 # Packets up to here are read on the way to the next key frame; farther ones are jumped over.
 _SEEK_DISTANCE = 50
+_FIRST_PYAV_WITH_ANIMATED_WEBP = 19
 
 
 class _OutOfStepError(Exception):
@@ -58,6 +60,12 @@ class VideoFile:
     @cached_property
     def packets(self) -> PacketList:
         """The list of packets, made on first use."""
+        # The FFmpeg of earlier releases gives no frame of such a file, and that of PyAV 17 ends the process.
+        release = int(version("av").partition(".")[0])
+        if release < _FIRST_PYAV_WITH_ANIMATED_WEBP and self._is_animated_webp():
+            raise UnreadableVideoError(
+                f"{self.name} is an animated WebP, which FFmpeg does not decode; convert it, for example to mp4 or GIF"
+            )
         with self._open() as (container, stream):
             return list_packets(container, stream, self.name)
 
@@ -104,10 +112,6 @@ class VideoFile:
                 continue
             if done == len(wanted):
                 return
-        if self._is_animated_webp():
-            raise UnreadableVideoError(
-                f"{self.name} is an animated WebP, which FFmpeg does not decode; convert it, for example to mp4 or GIF"
-            )
         raise UnreadableVideoError(
             f"frame {wanted[done]} of {self.name} cannot be decoded, although {self.num_frames} frames are announced: "
             "the file was cut short or is damaged"
