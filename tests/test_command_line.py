@@ -1,5 +1,7 @@
 """How scripts end: in one sentence, with status 2 for what the user can mend."""
 
+import signal
+
 import pytest
 import torch
 
@@ -50,6 +52,24 @@ def test_the_traceback_is_shown_when_asked_for(error, monkeypatch, capsys):
 def test_ctrl_c_ends_with_one_sentence(capsys):
     status, told = ended(KeyboardInterrupt(), capsys)
     assert status == 130 and told.startswith("stopped: ") and told.count("\n") == 1
+
+
+def test_sigterm_ends_as_ctrl_c_does(capsys):
+    def main():
+        signal.raise_signal(signal.SIGTERM)
+
+    earlier = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    told = capsys.readouterr().err
+    assert stop.value.code == 143 and told.startswith("stopped: ") and told.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) is earlier
+
+
+def test_a_network_beyond_the_memory_is_for_the_user_to_mend(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: torch.empty(2**60))
+    assert stop.value.code == 2 and capsys.readouterr().err.startswith("error: the memory is too small")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), ImportError("no av")])

@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from types import FrameType
 
 from huggingface_hub.errors import StrictDataclassError
 
@@ -15,8 +18,9 @@ from .secrets_in_text import mask_secrets
 USAGE_ERROR_STATUS = 2
 # As sysexits.h has it for mistakes of a program.
 UNEXPECTED_STATUS = 70
-# As shells give it after Ctrl-C.
+# As shells give it after Ctrl-C and after SIGTERM.
 STOPPED_STATUS = 130
+TERMINATED_STATUS = 143
 TRACEBACK_VARIABLE = "HF_VIDMODELS_TRACEBACK"
 
 
@@ -44,13 +48,38 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
 
 
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came, as from a batch system: what Ctrl-C keeps is kept."""
+
+
+@contextmanager
+def _terminated_as_by_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            raise TerminatedError
+        # A forked worker, whose parent ends it so.
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main` and end the process with one sentence when it fails.
 
     Status 2 is for what the user can mend: `ValueError` and `OSError` (missing files, full disks) are the package's
     way to report input that does not fit, a `StrictDataclassError` is that of configurations, an `ImportError` that
-    of packages which are not installed, and memory may be too small. Ctrl-C ends with status 130; all else is a
-    mistake of the program, status 70. With `HF_VIDMODELS_TRACEBACK=1` the traceback comes before the sentence.
+    of packages which are not installed, and memory may be too small. Ctrl-C ends with status 130, SIGTERM with 143;
+    all else is a mistake of the program, status 70. With `HF_VIDMODELS_TRACEBACK=1` the traceback comes first.
 
     What is printed meanwhile shows characters that steer terminals as escapes; secrets are masked in errors.
 
@@ -58,20 +87,30 @@ def run(main: Callable[[], None]) -> None:
         SystemExit: when `main` fails.
     """
     try:
-        with redirect_stdout(PrintableStream(sys.stdout)):
+        with _terminated_as_by_ctrl_c(), redirect_stdout(PrintableStream(sys.stdout)):
             main()
-    except KeyboardInterrupt:
-        _end("stopped: what was finished is kept; the same command again goes on, where it can", STOPPED_STATUS)
+    except KeyboardInterrupt as stop:
+        status = TERMINATED_STATUS if isinstance(stop, TerminatedError) else STOPPED_STATUS
+        _end("stopped: what was finished is kept; the same command again goes on, where it can", status)
     except (ValueError, OSError, StrictDataclassError, ImportError) as error:
         # A refused configuration says only which of its checks failed; the reason is its cause.
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
         _end(f"error: {one_line(cause)}", USAGE_ERROR_STATUS)
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        if _lacks_memory(error):
             way_out = "give it less at once, such as a smaller --batch_size"
             _end(f"error: the memory is too small ({one_line(error)}); {way_out}", USAGE_ERROR_STATUS)
         way_out = f"please report it with the traceback that {TRACEBACK_VARIABLE}=1 shows"
         _end(f"unexpected: {type(error).__name__}: {one_line(error)}; {way_out}", UNEXPECTED_STATUS)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # PyTorch has a class for accelerators only; on the CPU its allocator raises a plain RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
 
 
 def _end(sentence: str, status: int) -> None:

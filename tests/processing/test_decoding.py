@@ -373,6 +373,15 @@ def test_frames_of_two_sizes_are_named(tmp_path):
     assert decode_frames(tmp_path, [0, 1]).shape == (2, 48, 64, 3)
 
 
+def test_a_codec_that_nobody_knows_is_one_sentence(tmp_path):
+    mux(tmp_path / "known.mkv", moving_square(4), [0, 40, 80, 120])
+    content = (tmp_path / "known.mkv").read_bytes()
+    (tmp_path / "unknown.mkv").write_bytes(content.replace(b"V_MPEG4/ISO/AVC", b"V_QQQQQ/ISO/ZZZ"))
+    for read in (probe_video, decode_frames):
+        with pytest.raises(UnreadableVideoError, match="unknown.mkv is coded in a way that .* FFmpeg does not know"):
+            read(tmp_path / "unknown.mkv")
+
+
 def test_files_without_moving_pictures_are_one_sentence(tmp_path):
     write_sound(tmp_path / "sound.wav")
     with pytest.raises(UnreadableVideoError, match=r"sound.wav holds no moving pictures \(its streams: audio\)"):

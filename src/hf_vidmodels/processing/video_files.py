@@ -173,6 +173,10 @@ class VideoFile:
             if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
                 kinds = ", ".join(sorted({other.type for other in container.streams})) or "none"
                 raise UnreadableVideoError(f"{self.name} holds no moving pictures (its streams: {kinds})")
+            if stream.codec_context is None:
+                raise UnreadableVideoError(
+                    f"{self.name} is coded in a way that the installed FFmpeg does not know; convert it to H.264 first"
+                )
             stream.codec_context.thread_count = 1
             yield container, stream
 
