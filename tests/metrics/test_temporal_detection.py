@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_vidmodels.metrics import temporal_detection
+from hf_vidmodels.metrics import ranked_matching
 from hf_vidmodels.metrics.activitynet_files import read_activitynet_ground_truth, read_activitynet_results
 from hf_vidmodels.metrics.segment_table import SegmentTable
 from hf_vidmodels.metrics.temporal_detection import (
@@ -182,7 +182,7 @@ def test_pairs_compared_in_chunks_give_the_same_result(predicted, annotated):
     predictions, references = as_predictions(predicted), as_predictions(annotated)
     whole = temporal_detection_map(predictions, references, (0.1, 0.5))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(temporal_detection, "PAIRS_AT_ONCE", 3)
+        patch.setattr(ranked_matching, "PAIRS_AT_ONCE", 3)
         chunked = temporal_detection_map(predictions, references, (0.1, 0.5))
     np.testing.assert_array_equal(whole.ap, chunked.ap)
 

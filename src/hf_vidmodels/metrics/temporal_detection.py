@@ -12,9 +12,7 @@ The rules, which THUMOS-14 and ActivityNet share (they differ in thresholds and 
 - AP is the area under the precision envelope over recall; a class without predictions has AP 0.
 - Two segments of length zero have tIoU 0.
 
-Everything is computed at once over classes, videos and thresholds. The greedy matching is solved as deferred
-acceptance (Gale and Shapley, 1962): all annotations prefer predictions by the same order, the rank, so the one stable
-matching is what going through the predictions by rank would give; it takes a few vectorised rounds.
+Everything is computed at once over classes, videos and thresholds, by the parts in `ranked_matching.py`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +22,13 @@ from typing import Any
 import numpy as np
 
 from .label_names import LabelNames, names_by_id
+from .ranked_matching import (
+    Overlap,
+    interpolated_average_precision,
+    match_remaining,
+    overlapping_pairs,
+    ranks_by_score,
+)
 from .segment_table import SegmentTable
 
 # The evaluators accumulate their thresholds in float64; these are the same doubles (0.30000000000000004 and so on).
@@ -36,9 +41,6 @@ THRESHOLD_TOLERANCE = 1e-6
 
 # Annotations of one class whose ends differ by no more than this many seconds are copies of each other.
 DUPLICATE_TOLERANCE = 1e-3
-
-# Bounds the memory of the (prediction, annotation) pairs that are compared together.
-PAIRS_AT_ONCE = 2**21
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,7 @@ def temporal_detection_map(
     class_names = _names_of(class_ids, label_names)
     thresholds = np.array(tiou_thresholds)
     ranks = _ranks_of_matches(predictions, references, class_ids, classes, thresholds)
-    ap = _average_precision(ranks, classes, len(class_ids))
+    ap = interpolated_average_precision(ranks, classes, len(class_ids))
     return TemporalDetectionResult(
         tiou_thresholds=tiou_thresholds,
         average_thresholds=tuple(tiou_thresholds[position] for position in averaged),
@@ -222,7 +224,7 @@ def _ranks_of_matches(
     # Predictions of other classes form a class of their own, which no annotation belongs to.
     place = np.minimum(np.searchsorted(class_ids, predictions.labels), len(class_ids) - 1)
     prediction_classes = np.where(class_ids[place] == predictions.labels, place, len(class_ids))
-    ranks = _ranks_by_score(predictions.scores, prediction_classes, len(class_ids) + 1)
+    ranks = ranks_by_score(predictions.scores, prediction_classes, len(class_ids) + 1)
 
     video_places = {video_id: index for index, video_id in enumerate(references.video_ids)}
     unknown = len(video_places)
@@ -231,134 +233,28 @@ def _ranks_of_matches(
     )
     groups = prediction_classes * (unknown + 1) + to_reference[predictions.videos]
     reference_groups = classes * (unknown + 1) + references.videos
-    candidates, annotations, tious = _overlapping_pairs(
-        predictions.segments, groups, references.segments, reference_groups, thresholds.min()
+    pairs = overlapping_pairs(
+        groups,
+        reference_groups,
+        _tiou(predictions.segments, references.segments),
+        thresholds.min(),
+        later_first=True,
     )
-    return _deferred_acceptance(candidates, annotations, tious, ranks, len(references), thresholds)
+    return match_remaining(*pairs, ranks, len(references), thresholds)
 
 
-def _ranks_by_score(scores: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Rank of each prediction in its class by descending score, from 1 on; the later of equal scores first."""
-    # An ascending stable sort read backwards, then a stable one by class, which is linear for small integers.
-    order = np.argsort(scores)
-    if (np.diff(scores[order]) == 0).any():  # the fast sort is not stable
-        order = np.argsort(scores, kind="stable")
-    order = order[::-1]
-    order = order[np.argsort(classes[order].astype(np.min_scalar_type(num_classes)), kind="stable")]
-    counts = np.bincount(classes, minlength=num_classes)
-    ranks = np.empty(len(scores), dtype=np.int64)
-    ranks[order] = np.arange(1, len(scores) + 1) - np.repeat(counts.cumsum() - counts, counts)
-    return ranks
-
-
-def _overlapping_pairs(
-    segments: np.ndarray,
-    groups: np.ndarray,
-    reference_segments: np.ndarray,
-    reference_groups: np.ndarray,
-    lowest_threshold: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the pairs of one group (class and video) with tIoU >= `lowest_threshold`.
-
-    Returns:
-        Prediction, annotation and tIoU of each pair, `(P,)`; by prediction, by descending tIoU, the later annotation
-        first among equals.
-    """
-    # Later annotations first inside a group: a stable sort of the reversed rows.
-    by_group = len(reference_groups) - 1 - np.argsort(reference_groups[::-1], kind="stable")
-    known_groups, group_starts, group_sizes = np.unique(
-        reference_groups[by_group], return_index=True, return_counts=True
-    )
-    place = np.minimum(np.searchsorted(known_groups, groups), len(known_groups) - 1)
-    sizes = np.where(known_groups[place] == groups, group_sizes[place], 0)
-    comparable = np.flatnonzero(sizes)
-    chunk_ends = np.flatnonzero(np.diff(sizes[comparable].cumsum() // PAIRS_AT_ONCE)) + 1
-
+def _tiou(segments: np.ndarray, reference_segments: np.ndarray) -> Overlap:
     starts, ends = np.ascontiguousarray(segments.T, dtype=np.float64)
-    reference_starts, reference_ends = np.ascontiguousarray(reference_segments[by_group].T, dtype=np.float64)
+    reference_starts, reference_ends = np.ascontiguousarray(reference_segments.T, dtype=np.float64)
     lengths, reference_lengths = ends - starts, reference_ends - reference_starts
-    chunks = []
-    for chunk in np.split(comparable, chunk_ends):
-        counts = sizes[chunk]
-        candidates = np.repeat(chunk, counts)
-        first_places = group_starts[place[chunk]] - (counts.cumsum() - counts)
-        places = np.repeat(first_places, counts) + np.arange(len(candidates))
-        intersection = np.minimum(ends[candidates], reference_ends[places])
-        intersection -= np.maximum(starts[candidates], reference_starts[places])
-        meeting = intersection > 0
-        candidates, places, intersection = candidates[meeting], places[meeting], intersection[meeting]
-        tious = intersection / (lengths[candidates] + reference_lengths[places] - intersection)
-        overlapping = tious >= lowest_threshold
-        candidates, places, tious = candidates[overlapping], places[overlapping], tious[overlapping]
-        chunks.append((candidates, by_group[places], tious))
-    candidates, annotations, tious = (np.concatenate(column) for column in zip(*chunks, strict=True))
 
-    same = candidates[1:] == candidates[:-1]
-    unsorted = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
-    order = unsorted[np.lexsort((-tious[unsorted], candidates[unsorted]))]
-    annotations[unsorted], tious[unsorted] = annotations[order], tious[order]
-    return candidates, annotations, tious
+    def overlap(candidates: np.ndarray, annotations: np.ndarray) -> np.ndarray:
+        intersection = np.minimum(ends[candidates], reference_ends[annotations])
+        intersection -= np.maximum(starts[candidates], reference_starts[annotations])
+        tious = np.zeros(len(candidates))
+        meeting = np.flatnonzero(intersection > 0)
+        candidates, annotations, intersection = candidates[meeting], annotations[meeting], intersection[meeting]
+        tious[meeting] = intersection / (lengths[candidates] + reference_lengths[annotations] - intersection)
+        return tious
 
-
-def _deferred_acceptance(
-    candidates: np.ndarray,
-    annotations: np.ndarray,
-    tious: np.ndarray,
-    ranks: np.ndarray,
-    num_annotations: int,
-    thresholds: np.ndarray,
-) -> np.ndarray:
-    """Match predictions to annotations at every threshold at once.
-
-    In each round the predictions without an annotation propose to the best one left on their list, and every
-    annotation keeps the best-ranked of its proposers and its holder; whoever it turns away moves down the list.
-
-    Args:
-        candidates, annotations, tious: `(P,)`, the pairs that `_overlapping_pairs` gives.
-        ranks: rank of every prediction.
-        num_annotations: M.
-        thresholds: `(T,)`.
-
-    Returns:
-        `(M, T)` rank of the prediction that each annotation ends with; infinite where none.
-    """
-    pair_ranks = ranks[candidates].astype(np.float64)
-    # An end of all lists, which nobody is willing to propose to.
-    candidates, tious = np.append(candidates, -1), np.append(tious, -np.inf)
-    held_ranks = np.full(num_annotations * len(thresholds), np.inf)
-    held_pairs = np.full(num_annotations * len(thresholds), -1)
-
-    list_starts = np.flatnonzero(np.diff(candidates[:-1], prepend=-1))
-    first, column = np.nonzero(tious[list_starts, None] >= thresholds)
-    pairs = list_starts[first]
-    while len(pairs):
-        places = annotations[pairs] * len(thresholds) + column
-        np.minimum.at(held_ranks, places, pair_ranks[pairs])
-        accepted = held_ranks[places] == pair_ranks[pairs]
-        released = held_pairs[places[accepted]]
-        held_pairs[places[accepted]] = pairs[accepted]
-        # Those turned away: proposers that were refused and holders that were replaced.
-        pairs = np.concatenate([pairs[~accepted], released[released >= 0]])
-        column = np.concatenate([column[~accepted], column[accepted][released >= 0]])
-        willing = (candidates[pairs + 1] == candidates[pairs]) & (tious[pairs + 1] >= thresholds[column])
-        pairs, column = pairs[willing] + 1, column[willing]
-    return held_ranks.reshape(num_annotations, len(thresholds))
-
-
-def _average_precision(ranks: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Average precision per class and threshold, `(C, T)`, from the ranks `(M, T)` of the matched predictions.
-
-    The k-th match of a class, at rank r, has recall k / M_c and precision k / r. Precision only falls between matches,
-    so the envelope over all predictions is the one over matches.
-    """
-    counts = np.bincount(classes, minlength=num_classes)
-    order = np.argsort(classes, kind="stable")
-    place = np.arange(len(classes)) - np.repeat(counts.cumsum() - counts, counts)
-    by_class = np.full((num_classes, counts.max(), ranks.shape[1]), np.inf)
-    by_class[classes[order], place] = ranks[order]
-    by_class.sort(axis=1)
-    matches = np.arange(1, counts.max() + 1)
-    precision = matches[:, None] / by_class
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    recall_steps = np.diff(matches / counts[:, None], prepend=0)
-    return (envelope * recall_steps[:, :, None]).sum(axis=1)
+    return overlap
