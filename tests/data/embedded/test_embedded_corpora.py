@@ -85,6 +85,8 @@ def test_tubes_have_a_row_for_every_second_with_a_box_around_each_acting_digit(c
             if action.start <= row["keyframe"] < action.end:
                 doing.setdefault(action.actor, []).append(action.label)
         assert dict(zip(row["actor_ids"], row["labels"], strict=True)) == doing
+        spans = {(action.actor, action.start / 25, action.end / 25) for action in scene.actions}
+        assert set(zip(row["actor_ids"], row["starts"], row["ends"], strict=True)) <= spans
         for actor, (left, top, right, bottom) in zip(row["actor_ids"], row["boxes"], strict=True):
             assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
             poses, frame = scene.sprites[actor].poses, row["keyframe"]

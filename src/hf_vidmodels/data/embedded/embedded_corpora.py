@@ -35,15 +35,9 @@ from .embedded_pictures import (
 )
 from .embedded_rendering import iterate_rendered
 from .embedded_scenes import FPS, Scene
+from .embedded_tubes import TubeParameters, annotate_tubes, tube_scene
 from .embedded_untrimmed import UntrimmedParameters, annotate_untrimmed, untrimmed_scene
-from .embedded_videos import (
-    ClipParameters,
-    TubeParameters,
-    annotate_clip,
-    annotate_tubes,
-    clip_scene,
-    tube_scene,
-)
+from .embedded_videos import ClipParameters, annotate_clip, clip_scene
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
@@ -126,7 +120,7 @@ EMBEDDED_CORPORA = {
     "tubes": EmbeddedCorpus(
         task="action-detection",
         media=("video", ".mp4"),
-        columns=("video_id", "timestamp", "boxes", "labels", "keyframe", "actor_ids"),
+        columns=("video_id", "timestamp", "boxes", "labels", "keyframe", "actor_ids", "starts", "ends"),
         classes=ACTIONS,
         parameters=TubeParameters(),
         compose=tube_scene,

@@ -131,7 +131,15 @@ def add_tint(background: Background, colour: tuple[int, int, int], start: int, s
 
 
 def make_digit(
-    rng: np.random.Generator, split: str, scene_size: int, num_frames: int, side: int, colour: np.ndarray
+    rng: np.random.Generator,
+    split: str,
+    scene_size: int,
+    num_frames: int,
+    side: int,
+    colour: np.ndarray,
+    *,
+    rest_percent: int = 50,
+    leg: tuple[int, int] = (50, 110),
 ) -> Sprite:
     """A digit of the split's handwriting that drifts and rests inside the picture.
 
@@ -142,10 +150,12 @@ def make_digit(
         num_frames: T.
         side: of the digit's square in pixels.
         colour: (3,) RGB.
+        rest_percent: chance that it rests for a leg of its way, across and along alike.
+        leg: least and greatest frames of a leg.
     """
     margin = side * SUBPIXELS * 2 // 3
     x, y = (
-        wander(rng, num_frames, margin, scene_size * SUBPIXELS - margin, rest_percent=50, leg=(50, 110))
+        wander(rng, num_frames, margin, scene_size * SUBPIXELS - margin, rest_percent=rest_percent, leg=leg)
         for _ in range(2)
     )
     poses = Poses(

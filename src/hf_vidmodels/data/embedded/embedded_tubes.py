@@ -1,0 +1,106 @@
+"""Scenes of the videos for action detection: several digits that wander fast and act independently of each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .embedded_motions import ACTIONS, envelope, perform
+from .embedded_rendering import mask_box, shown_masks
+from .embedded_scenes import (
+    FPS,
+    ActionInstance,
+    Scene,
+    between,
+    bright_colour,
+    make_background,
+    make_digit,
+    percent,
+)
+
+_RAMP = 5
+
+
+@dataclass(frozen=True)
+class TubeParameters:
+    """How many, how long and how crowded the videos are. Pairs are least and greatest value; times are frames.
+
+    Digits wander by about their own size in a second, so that a box that stands still loses them within a clip, and
+    what they do is told by their motion alone.
+
+    Attributes:
+        splits: name of each split and its number of videos. Settings are chosen on `"validation"`, whose videos are
+            like those of `"test"` but for their digits, which are from the handwriting seen in training.
+        size: side of the square pictures in pixels.
+        num_frames: length of a video.
+        digits: number of digits, each with its own actions.
+        side: of a digit in pixels.
+        leg: from one turn of a digit's way to the next.
+        rest_percent: chance that a digit rests for a leg.
+        action_frames: length of one action.
+        pause: between two actions of one digit.
+        period: one repetition of a motion.
+        second_action_percent: chance that a digit does two things at once.
+    """
+
+    splits: tuple[tuple[str, int], ...] = (("train", 120), ("validation", 40), ("test", 60))
+    size: int = 80
+    num_frames: tuple[int, int] = (125, 200)
+    digits: tuple[int, int] = (2, 4)
+    side: tuple[int, int] = (16, 26)
+    leg: tuple[int, int] = (25, 50)
+    rest_percent: int = 20
+    action_frames: tuple[int, int] = (40, 90)
+    pause: tuple[int, int] = (10, 50)
+    period: tuple[int, int] = (12, 18)
+    second_action_percent: int = 25
+
+
+def tube_scene(rng: np.random.Generator, split: str, parameters: TubeParameters) -> Scene:
+    """A video of several digits that act independently of each other."""
+    p = parameters
+    num_frames = between(rng, p.num_frames)
+    background = make_background(rng, p.size, num_frames)
+    sprites, actions = [], []
+    for number in range(between(rng, p.digits)):
+        colour = bright_colour(rng, background)
+        way = {"rest_percent": p.rest_percent, "leg": p.leg}
+        sprite = make_digit(rng, split, p.size, num_frames, between(rng, p.side), colour, **way)
+        start = int(rng.integers(p.pause[1]))
+        while start + p.action_frames[0] <= num_frames:
+            end = min(num_frames, start + between(rng, p.action_frames))
+            together = 2 if percent(rng, p.second_action_percent) else 1
+            for label in np.sort(rng.permutation(len(ACTIONS))[:together]).tolist():
+                perform(sprite.poses, ACTIONS[label], start, envelope(end - start, _RAMP), between(rng, p.period))
+                actions.append(ActionInstance(label, number, start, end))
+            start = end + between(rng, p.pause)
+        sprites.append(sprite)
+    return Scene(p.size, num_frames, background, sprites, actions)
+
+
+def annotate_tubes(scene: Scene, video_id: str, number: int, parameters: TubeParameters) -> list[dict[str, Any]]:
+    """One row for every full second of the video, as AVA has it: who acts then, where, what each does, from when on.
+
+    `actor_ids` tells which boxes of different rows are the same digit; `starts` and `ends` are those of the action, or
+    of two at once. Digits that do nothing are not annotated.
+    """
+    rows = []
+    for keyframe in range(FPS, scene.num_frames, FPS):
+        masks = shown_masks(scene, keyframe)
+        acting: dict[int, list[ActionInstance]] = {}
+        for action in scene.actions:
+            if action.start <= keyframe < action.end and masks[action.actor].any():
+                acting.setdefault(action.actor, []).append(action)
+        rows.append(
+            {
+                "video_id": video_id,
+                "timestamp": keyframe / FPS,
+                "boxes": [[edge / scene.size for edge in mask_box(masks[actor])] for actor in acting],
+                "labels": [[ACTIONS[action.label] for action in actions] for actions in acting.values()],
+                "keyframe": keyframe,
+                "actor_ids": list(acting),
+                "starts": [actions[0].start / FPS for actions in acting.values()],
+                "ends": [actions[0].end / FPS for actions in acting.values()],
+            }
+        )
+    return rows
