@@ -34,6 +34,12 @@ class BatchedVideoClassificationPipeline(VideoClassificationPipeline):
             # All that the collator asks of it is whether there is one.
             self.feature_extractor = self.video_processor
 
+    def _sanitize_parameters(self, *, function_to_apply: str | None = None, **kwargs: Any) -> tuple[dict, ...]:
+        # The transformers of Python 3.10 takes classes for exclusive whatever the model says.
+        if function_to_apply is None and getattr(self.model, "is_multi_label", False):
+            function_to_apply = "sigmoid"
+        return super()._sanitize_parameters(function_to_apply=function_to_apply, **kwargs)
+
     def preprocess(self, video: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Prepare one video, given in any form that the processor takes or by its address."""
         # An image processor's videos are read by transformers itself.

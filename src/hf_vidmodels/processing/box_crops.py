@@ -65,7 +65,10 @@ def cut_picture(picture: np.ndarray, extended_box: np.ndarray, pad_mode: str = "
 
 
 def resize_crop(crop: np.ndarray, side: int, resample: int) -> np.ndarray:
-    """Resize a (h, w, 3) uint8 crop to (side, side, 3), whatever its aspect, exactly as Pillow does."""
+    """Resize a (h, w, 3) uint8 crop to (side, side, 3), whatever its aspect, exactly as Pillow does.
+
+    Pillow 13 filters tall crops along the other axis first than earlier ones do: some pixels differ by a few levels.
+    """
     return np.asarray(Image.fromarray(np.ascontiguousarray(crop)).resize((side, side), resample))
 
 
