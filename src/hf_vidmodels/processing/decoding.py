@@ -1,7 +1,8 @@
 """Frames of real videos as arrays, whatever they are stored in.
 
 One door for files (mp4, avi, webm, mkv, gif, anything FFmpeg opens), bytes, the `{"path", "bytes"}` of
-`datasets.Video(decode=False)`, folders of numbered pictures, and arrays. What a file's oddities do:
+`datasets.Video(decode=False)`, folders of numbered pictures, folders of such folders for each second, and arrays. What
+a file's oddities do:
 
 * variable frame rate: frames are numbered in presentation order; `iterate_frames(fps=...)` and the sampling of clips
   (`frames_shown_at`) go by their times;
@@ -22,6 +23,7 @@ import numpy as np
 
 from .frame_sources import ArrayFrames, FolderFrames
 from .packet_lists import follows_rate
+from .second_folders import SecondFolders, is_second_folders
 from .video_files import VideoFile
 from .video_metadata import UnreadableVideoError, VideoMetadata
 
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 VideoSource: TypeAlias = str | os.PathLike | bytes | dict | Sequence | np.ndarray
-Video: TypeAlias = ArrayFrames | FolderFrames | VideoFile
+Video: TypeAlias = ArrayFrames | FolderFrames | SecondFolders | VideoFile
 # Containers round timestamps (Matroska to milliseconds), so a frame counts as shown this many seconds early.
 _ROUNDING = 0.0005
 
@@ -88,7 +90,9 @@ def open_video(source: VideoSource, channels: str | None = None) -> Video:
         if "://" in str(source):
             raise ValueError(f"{source} is an address on the net; download the video and give its path")
         path = Path(source)
-        return FolderFrames(path) if path.is_dir() else VideoFile(path, str(path))
+        if not path.is_dir():
+            return VideoFile(path, str(path))
+        return SecondFolders(path) if is_second_folders(path) else FolderFrames(path)
     if isinstance(source, Sequence) or hasattr(source, "shape"):
         return ArrayFrames(source, channels)
     raise ValueError(

@@ -1,0 +1,100 @@
+"""Clips around the key frames of a film, whose frames are decoded once each however much the clips overlap."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from .decoding import Video
+from .second_folders import SecondFolders
+
+# Containers round times (Matroska to milliseconds), so a frame counts as shown this many seconds early.
+_ROUNDING = 0.0005
+
+
+def key_times(video: Video, fps: float | None = None) -> np.ndarray:
+    """Give every full second (K,) inside a film, the first one included; of folders of seconds those that are there.
+
+    Args:
+        video: an opened video.
+        fps: frames in a second, of a video without timing.
+
+    Raises:
+        ValueError: the video has no timing and `fps` is not given.
+    """
+    if isinstance(video, SecondFolders):
+        return np.array(video.seconds, dtype=np.float64)
+    timing = video.frame_times()
+    end = video.num_frames / _given_rate(video, fps) if timing is None else timing[1]
+    return np.arange(max(1, np.ceil(end - _ROUNDING)), dtype=np.float64)
+
+
+def clip_times(timestamps: np.ndarray, num_frames: int, frame_rate: float) -> np.ndarray:
+    """Give the times (K, num_frames) of the frames of clips, of which number num_frames // 2 is the key frame.
+
+    Source: AVA as the official STEP code reads it (59da38a), by time instead of by number.
+    """
+    return np.asarray(timestamps, dtype=np.float64)[:, None] + (np.arange(num_frames) - num_frames // 2) / frame_rate
+
+
+def iterate_clips(
+    video: Video,
+    times: np.ndarray,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
+    fps: float | None = None,
+) -> Iterator[torch.Tensor]:
+    """Go through the clips of a film; only frames that a coming clip needs are kept.
+
+    Args:
+        video: an opened video.
+        times: (K, T) seconds, ascending along both axes; before the first and after the last frame that one is taken.
+        prepare: makes pixel values (n, C, H, W) of frames uint8 (n, 3, h, w), once for each frame.
+        fps: frames in a second, of a video without timing.
+
+    Yields:
+        (T, C, H, W).
+
+    Raises:
+        ValueError: the video has no timing and `fps` is not given.
+        UnreadableVideoError: a frame cannot be decoded.
+    """
+    if isinstance(video, SecondFolders) and times.size:
+        video = video.between(times.min(), times.max())
+    numbers = _frames_shown(video, times, fps)
+    # A generator of its own, so that a wrong argument is reported by the call and not by the first `next`.
+    return _clips(video, numbers, prepare)
+
+
+def _clips(
+    video: Video, numbers: np.ndarray, prepare: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[torch.Tensor]:
+    wanted = np.unique(numbers)
+    frames = video.read(wanted)
+    kept: dict[int, torch.Tensor] = {}
+    done = 0
+    for row, clip in enumerate(numbers):
+        new = wanted[done : np.searchsorted(wanted, clip.max(), side="right")]
+        if len(new):
+            block = np.stack([next(frames) for _ in new])
+            kept |= zip(new.tolist(), prepare(torch.from_numpy(block).permute(0, 3, 1, 2)), strict=True)
+            done += len(new)
+        yield torch.stack([kept[number] for number in clip.tolist()])
+        if row + 1 < len(numbers):
+            first = numbers[row + 1].min()
+            kept = {number: frame for number, frame in kept.items() if number >= first}
+
+
+def _frames_shown(video: Video, times: np.ndarray, fps: float | None) -> np.ndarray:
+    timing = video.frame_times()
+    if timing is None:
+        shown = np.floor((times + _ROUNDING) * _given_rate(video, fps)).astype(np.int64)
+    else:
+        start = video.start_time if isinstance(video, SecondFolders) else 0.0
+        shown = np.searchsorted(timing[0], times - start + _ROUNDING, side="right") - 1
+    return np.clip(shown, 0, video.num_frames - 1)
+
+
+def _given_rate(video: Video, fps: float | None) -> float:
+    if fps is None or not 0 < fps < float("inf"):
+        raise ValueError(f"{video.name} has no timing, so that fps must say its frames in a second, got {fps}")
+    return fps
