@@ -201,6 +201,20 @@ def test_a_folder_of_frames_is_ordered_by_number(tmp_path):
     assert probe_video(tmp_path).num_frames == 11
 
 
+@pytest.mark.parametrize("numbers", [(1, 2, 3, 4), (10, 15, 20, 25), (0, 33, 67, 100)])
+def test_numbers_of_frames_may_count_by_any_step(tmp_path, numbers):
+    for number in numbers:
+        Image.fromarray(moving_square(1)[0]).save(tmp_path / f"{number:05d}.png")
+    assert probe_video(tmp_path).num_frames == 4
+
+
+def test_a_folder_that_lacks_frames_is_refused(tmp_path):
+    for number in (1, 2, 5, 6):
+        Image.fromarray(moving_square(1)[0]).save(tmp_path / f"{number:05d}.png")
+    with pytest.raises(UnreadableVideoError, match=r"lacks frames between 00002.png and 00005.png; extract them again"):
+        decode_frames(tmp_path)
+
+
 def test_folders_that_are_no_videos_are_refused(tmp_path):
     with pytest.raises(UnreadableVideoError, match="holds no frames"):
         probe_video(tmp_path)

@@ -14,7 +14,14 @@ from ..atomic_io import write_json
 from ..data.features.feature_folders import find_videos
 from ..data.video_writing import write_video
 from ..evaluation.class_scores import is_multi_label
-from ..evaluation.video_classification_evaluation import load_views_processor
+from ..evaluation.gta_figures import (
+    MATRICES_STEM,
+    draw_matrices_of,
+    has_regions,
+    has_temporal_matrices,
+    region_shares_of_clip,
+)
+from ..evaluation.video_classification_evaluation import BFLOAT16, answer_in_bfloat16, load_views_processor
 from ..modeling.modeling_stts import kept_regions
 from ..optional_packages import require
 from ..output_files import output_file
@@ -23,11 +30,14 @@ from ..processing.media_suffixes import VIDEO_SUFFIXES
 from ..text_tables import print_table
 from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
+from ..visualization.temporal_mixing import draw_regions
 from .opened_models import open_model
 from .prediction_runs import TableRows, class_rows, predict_each, report_failures
 
 DEFAULT_TOP_K = 5
 CLASSES_IN_PICTURE = 3
+# Of one forward pass, so that the 30 views of a published protocol fit into the memory.
+VIEWS_AT_ONCE = 8
 # Clips have few frames; a slow video lets one see each.
 FRAMES_PER_SECOND = 4
 
@@ -50,7 +60,8 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
     """Classify every video by the views of the model's test protocol; write and print what is found.
 
     OUTPUT_DIR gets predictions.json and for every video a film strip NAME.png; when the model selects tokens also a
-    video NAME.mp4 of what it kept. Pictures show the middle one of the views.
+    video NAME.mp4 of what it kept; when it mixes frames by learned matrices also NAME.regions.png, and once
+    temporal_matrices.png. Pictures show the middle one of the views.
 
     Args:
         arguments: those of the predict command; `device` is this process's.
@@ -63,6 +74,8 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
     require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForVideoClassification)
     processor = load_views_processor(arguments.model)
+    if arguments.mixed_precision == BFLOAT16:
+        answer_in_bfloat16(model)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
 
     def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
@@ -75,6 +88,8 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
 
     found = predict_each(sources, classify, arguments, accelerator, "video", write)
     if accelerator.is_main_process:
+        if has_temporal_matrices(model):
+            save_figure(draw_matrices_of(model), output_file(arguments.output_dir, MATRICES_STEM, ".png"))
         print_table(("video", "class", "score"), found.rows)
         report_failures(found.failures, len(sources), "videos could not be classified")
         print(f"\nwrote predictions.json and the film strips of {len(found.answers)} videos to {arguments.output_dir}")
@@ -89,11 +104,18 @@ def _classify(
     inputs = processor(path, num_views=num_views, num_crops=num_crops, return_metadata=True)
     views = inputs["pixel_values"]
     views = views[0] if views.dim() == 6 else views
-    with torch.no_grad():
-        output = model(views.to(model.device))
+    middle = len(views) // 2
+    asked = {"output_regions": True} if has_regions(model) else {}
+    logits = []
+    for number, part in enumerate(views.split(VIEWS_AT_ONCE)):
+        with torch.no_grad():
+            output = model(part.to(model.device), **asked)
+        logits.append(output.logits)
+        if number == middle // VIEWS_AT_ONCE:
+            shown = output
     # Summed scores of several views grow with their number; shares are what people read.
     best = processor.post_process_video_classification(
-        output.logits[None],
+        torch.cat(logits)[None],
         arguments.top_k or DEFAULT_TOP_K,
         view_aggregation="mean",
         multi_label=is_multi_label(model.config),
@@ -103,12 +125,13 @@ def _classify(
         for label, score in zip(best["labels"], best["scores"], strict=True)
         if arguments.threshold is None or score >= arguments.threshold
     ]
-    middle = len(views) // 2
+    place = middle % VIEWS_AT_ONCE
     metadata = inputs["video_metadata"][0]
     indices = np.atleast_2d(metadata.frames_indices)[middle // num_crops]
     return found, {
         "frames": processor.to_pictures(views[middle]),
-        "regions": kept_regions(output, model.config)[middle] if output.get("temporal_indices") is not None else None,
+        "kept": kept_regions(shown, model.config)[place] if shown.get("temporal_indices") is not None else None,
+        "shares": region_shares_of_clip(model, shown.region_shares, place) if asked else None,
         "times": None if metadata.fps is None else indices / metadata.fps,
     }
 
@@ -118,12 +141,15 @@ def _draw(
     name: str,
     found: list[dict[str, Any]],
     frames: np.ndarray,
-    regions: list[dict[str, Any]] | None,
+    kept: list[dict[str, Any]] | None,
+    shares: dict[str, np.ndarray] | None,
     times: np.ndarray | None,
 ) -> None:
     answers = [(answer["label"], answer["score"]) for answer in found[:CLASSES_IN_PICTURE]]
-    save_figure(draw_kept_tokens(frames, regions, answers, title=name, times=times), output_file(folder, name, ".png"))
-    if regions is not None:
-        write_video(
-            output_file(folder, name, ".mp4"), shade_dropped(frames, regions, outlines=True), FRAMES_PER_SECOND
+    save_figure(draw_kept_tokens(frames, kept, answers, title=name, times=times), output_file(folder, name, ".png"))
+    if kept is not None:
+        write_video(output_file(folder, name, ".mp4"), shade_dropped(frames, kept, outlines=True), FRAMES_PER_SECOND)
+    if shares is not None:
+        save_figure(
+            draw_regions(frames, shares, title=name, times=times), output_file(folder, f"{name}.regions", ".png")
         )

@@ -84,6 +84,11 @@ class GtaConfig(VidModelsConfig):
         return self.backbone_config.frame_size
 
     @property
+    def has_matrices(self) -> bool:
+        """Whether frames are mixed by learned matrices."""
+        return self.attention_type == "gta" and any(self.gta_blocks)
+
+    @property
     def attention_seams(self) -> list[Seam]:
         """The positions in the backbone that an attention stands at."""
         if self.attention_type == "none":

@@ -42,6 +42,9 @@ class VideoClips(TorchDataset):
         sampling: rule that chooses frames.
         generator_for: gives the generator of `(epoch, index)`, such as `partial(sample_generator, seed)`.
         transform: augmentation: takes a clip and the item's generator, gives a clip.
+        mirrored: by class id the class of a mirrored video, None for classes that are not mirrored; for videos of one
+            class.
+        mirror_probability: of mirroring a clip whose class has a mirrored one, before `transform`.
 
     Raises:
         ValueError: a video has no label.
@@ -53,9 +56,12 @@ class VideoClips(TorchDataset):
         sampling: FrameSampling,
         generator_for: Callable[[int, int], np.random.Generator],
         transform: ClipTransform | None = None,
+        mirrored: Sequence[int | None] = (),
+        mirror_probability: float = 0.0,
     ) -> None:
         self._rows = _LabelledVideos(dataset)
         self._rows.require_labels()
+        self.mirrored, self.mirror_probability = mirrored, mirror_probability
         self.sampling = sampling
         self.generator_for = generator_for
         self.transform = transform
@@ -84,9 +90,13 @@ class VideoClips(TorchDataset):
                         f"{MAX_ATTEMPTS} videos in a row cannot be read; the last one: {error}"
                     ) from error
                 index = int(generator.integers(len(self)))
+        label = self._rows.label(index)
+        other = self.mirrored[int(label)] if self.mirrored else None
+        if other is not None and generator.random() < self.mirror_probability:
+            clip, label = clip.flip(-1), torch.tensor(other)
         if self.transform is not None:
             clip = self.transform(clip, generator)
-        return {"pixel_values": clip, "labels": self._rows.label(index), "unreadable": unreadable}
+        return {"pixel_values": clip, "labels": label, "unreadable": unreadable}
 
     def name(self, index: int) -> str:
         """The path of a video, or its number where it has none."""

@@ -4,14 +4,14 @@ the evaluate command.
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import convert_outputs_to_fp32, gather_object
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,11 +20,20 @@ from transformers import AutoVideoProcessor, PreTrainedModel
 from ..configuration.configuration_stts import SttsConfig
 from ..data.unreadable_videos import DEFAULT_SHARE, UnreadableVideos, short_names
 from ..data.video_clips import VideoViews, collate_clips
+from ..modeling.backbones.video_resnet import VideoResNetPreTrainedModel
+from ..modeling.layers.convolution_forms import put_channels_last
 from ..modeling.modeling_stts import kept_regions
 from ..modeling.multiply_adds import multiply_adds
 from ..processing.base_video_processing import VideoViewsProcessor
 from .class_scores import best_classes, class_metrics, class_probabilities, is_multi_label, require_labels
 from .evaluation import Evaluation, rows_of_process
+from .gta_figures import (
+    MATRICES_STEM,
+    draw_matrices_of,
+    has_regions,
+    has_temporal_matrices,
+    region_shares_of_clip,
+)
 from .scored_corpora import load_scored_corpus, refuse_other_classes
 
 if TYPE_CHECKING:
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
 TASK = "video-classification"
 # How the probabilities of a video's views become one, by the names of `view_scores.VIEW_AGGREGATIONS`.
 AGGREGATE = {"sum": np.sum, "mean": np.mean, "max": np.max}
+# Of `--mixed_precision`.
+BFLOAT16 = "bf16"
 NUM_DRAWN_VIDEOS = 3
 CLASSES_IN_PICTURE = 3
 # Of every batch's noise, so that an evaluation repeats.
@@ -53,6 +64,8 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
             the checkpoint has no processor that makes views.
     """
     processor = load_views_processor(arguments.model)
+    if arguments.mixed_precision == BFLOAT16:
+        answer_in_bfloat16(model)
     videos = load_scored_corpus(arguments, TASK, accelerator)[arguments.split]
     refuse_other_classes(model.config.id2label, videos.features["label"])
     return evaluate_video_classifier(
@@ -65,6 +78,20 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
         num_crops=arguments.num_crops,
         batch_size=arguments.batch_size,
     )
+
+
+def answer_in_bfloat16(model: PreTrainedModel) -> None:
+    """Let a model that only answers compute in bfloat16, in place; it still gives float32.
+
+    Convolutional networks do so with folded batch norms and channels innermost, without which CPUs gain nothing.
+
+    Args:
+        model: in evaluation mode, on its device.
+    """
+    if isinstance(model, VideoResNetPreTrainedModel):
+        model.fold_batch_norms()
+        put_channels_last(model)
+    model.forward = convert_outputs_to_fp32(torch.autocast(model.device.type, torch.bfloat16)(model.forward))
 
 
 def load_views_processor(model: str) -> VideoViewsProcessor:
@@ -110,8 +137,8 @@ def evaluate_video_classifier(
         num_workers: processes that read videos.
         max_unreadable_share: of the videos, that may be unreadable; these are left out of the accuracies and named.
         is_final: also measure what a view costs, and the first metric when a selecting model mixes tokens softly as it
-            does at the start of training, with noise of deviation `sigma`, and draw what it keeps; False for a quick
-            look while training.
+            does at the start of training, with noise of deviation `sigma`, and draw what it keeps or how it mixes
+            frames; False for a quick look while training.
 
     Returns:
         Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes) and `mean_class_accuracy`, or `mAP` where
@@ -177,8 +204,11 @@ def evaluate_video_classifier(
         tables=[table],
         predictions=_predictions([row["index"] for row in read], answers, views, unreadable),
     )
-    if is_final and selects and accelerator.is_main_process:
-        evaluation.figures = draw_kept_examples(model, processor, dataset)
+    if is_final and accelerator.is_main_process:
+        if selects:
+            evaluation.figures = draw_kept_examples(model, processor, dataset)
+        elif has_temporal_matrices(model):
+            evaluation.figures = draw_mixing(model, processor, dataset)
     return evaluation
 
 
@@ -195,12 +225,7 @@ def draw_kept_examples(
     from ..visualization.kept_tokens import draw_kept_tokens
 
     figures = {}
-    views = VideoViews(dataset, processor, num_views=1, num_crops=1)
-    chosen = np.linspace(0, len(views) - 1, min(NUM_DRAWN_VIDEOS, len(views))).astype(int).tolist()
-    for number, index in enumerate(chosen):
-        item = views[index]
-        if not item["readable"]:
-            continue
+    for number, item in _examples(processor, dataset):
         clip = item["pixel_values"]
         with torch.no_grad():
             output = model(clip.to(model.device))
@@ -210,11 +235,53 @@ def draw_kept_examples(
             (model.config.id2label[label], score)
             for label, score in zip(classes.tolist(), scores.tolist(), strict=True)
         ]
-        truth = ", ".join(model.config.id2label[label] for label in _class_ids(item["labels"]))
-        figures[f"kept_tokens_{number + 1}"] = draw_kept_tokens(
-            processor.to_pictures(clip[0]), kept_regions(output, model.config)[0], answers, title=f"true: {truth}"
+        figures[f"kept_tokens_{number}"] = draw_kept_tokens(
+            processor.to_pictures(clip[0]),
+            kept_regions(output, model.config)[0],
+            answers,
+            title=f"true: {_class_names(item, model)}",
         )
     return figures
+
+
+def draw_mixing(model: PreTrainedModel, processor: VideoViewsProcessor, dataset: "Dataset") -> "dict[str, Figure]":
+    """Draw the matrices by which a model mixes frames, and its regions in some videos from all over the data.
+
+    Args:
+        model: a GTA network in evaluation mode.
+        processor: of the model.
+        dataset: the videos.
+
+    Returns:
+        `temporal_matrices`, and `regions_<n>` where the model has regions.
+    """
+    from ..visualization.temporal_mixing import draw_regions
+
+    figures = {MATRICES_STEM: draw_matrices_of(model)}
+    if not has_regions(model):
+        return figures
+    for number, item in _examples(processor, dataset):
+        clip = item["pixel_values"]
+        with torch.no_grad():
+            shares = model(clip.to(model.device), output_regions=True).region_shares
+        figures[f"regions_{number}"] = draw_regions(
+            processor.to_pictures(clip[0]), region_shares_of_clip(model, shares, 0), title=_class_names(item, model)
+        )
+    return figures
+
+
+def _examples(processor: VideoViewsProcessor, dataset: "Dataset") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield some videos from all over the data that can be read, one view of each, with their numbers from 1."""
+    views = VideoViews(dataset, processor, num_views=1, num_crops=1)
+    chosen = np.linspace(0, len(views) - 1, min(NUM_DRAWN_VIDEOS, len(views))).astype(int).tolist()
+    for number, index in enumerate(chosen, 1):
+        item = views[index]
+        if item["readable"]:
+            yield number, item
+
+
+def _class_names(item: dict[str, Any], model: PreTrainedModel) -> str:
+    return ", ".join(model.config.id2label[label] for label in _class_ids(item["labels"]))
 
 
 def _class_ids(label: torch.Tensor) -> list[int]:

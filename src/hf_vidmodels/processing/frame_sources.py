@@ -97,14 +97,14 @@ def _with_colours_last(frames: np.ndarray, channels: str | None) -> np.ndarray:
 class FolderFrames:
     """A folder of numbered pictures, one a frame.
 
-    The last number in a file's name orders it, so `img_2.jpg` comes before `img_10.jpg`; numbers may start anywhere
-    and have gaps. Files that are no pictures are passed over.
+    The last number in a file's name orders it, so `img_2.jpg` comes before `img_10.jpg`; numbers may start anywhere,
+    and count frames or milliseconds. Files that are no pictures are passed over.
 
     Args:
         folder: the folder.
 
     Raises:
-        UnreadableVideoError: no picture in it.
+        UnreadableVideoError: no picture in it, or pictures missing between others, so that time would jump.
         ValueError: a picture without a number, or two with the same.
     """
 
@@ -128,7 +128,16 @@ class FolderFrames:
                 f"{folder} holds no frames; expected numbered pictures such as 00001.jpg "
                 f"(suffixes: {', '.join(sorted(PICTURE_SUFFIXES))})"
             )
-        self._paths = [numbered[number] for number in sorted(numbered)]
+        numbers = np.array(sorted(numbered))
+        steps = np.diff(numbers)
+        # Rounded times differ by one; a missing picture at least doubles a step.
+        if len(gaps := np.flatnonzero(steps >= 2 * min(steps, default=1))):
+            before, behind = numbers[gaps[0] : gaps[0] + 2]
+            raise UnreadableVideoError(
+                f"{folder} lacks frames between {numbered[before].name} and {numbered[behind].name}; extract them "
+                "again, or leave the video out"
+            )
+        self._paths = [numbered[number] for number in numbers.tolist()]
         self.num_frames = len(self._paths)
 
     def metadata(self) -> VideoMetadata:

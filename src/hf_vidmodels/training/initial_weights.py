@@ -41,6 +41,7 @@ def take_weights(
     source: str,
     optional: Collection[str],
     backbones: Mapping[str, type[PreTrainedModel]] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> TakenWeights:
     """Copy the weights of a saved model of the same method, or the backbone of a plain one, into a new model.
 
@@ -53,6 +54,7 @@ def take_weights(
         optional: first parts of the names of weights that one of both models may lack, such as `"temporal_selectors"`.
         backbones: classes of other methods by `model_type`, whose `backbone` is that of `model`; of these only that is
             taken.
+        renamed: beginnings of names of a plain model's backbone, and what they are in `model`.
 
     Raises:
         ValueError: the source is of another method, or its weights do not fit; names those.
@@ -70,7 +72,9 @@ def take_weights(
     theirs = {name: value for name, value in saved.state_dict().items() if name not in random}
     ours = model.state_dict()
     if saved_class is not type(model):
-        theirs = {name: value for name, value in theirs.items() if _module_of(name) == BACKBONE}
+        theirs = {
+            _renamed(name, renamed or {}): value for name, value in theirs.items() if _module_of(name) == BACKBONE
+        }
         optional = {_module_of(name) for name in ours} - {BACKBONE}
     elif saved.config.id2label != model.config.id2label:
         optional = {*optional, "classifier"}
@@ -85,6 +89,11 @@ def take_weights(
         )
     model.load_state_dict(fitting, strict=False)
     return TakenWeights(source, len(fitting), new, unused)
+
+
+def _renamed(name: str, beginnings: Mapping[str, str]) -> str:
+    old = next((old for old in beginnings if name.startswith(old)), "")
+    return beginnings.get(old, "") + name.removeprefix(old)
 
 
 def _module_of(name: str) -> str:

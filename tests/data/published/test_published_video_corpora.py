@@ -245,3 +245,51 @@ def test_several_lists_of_a_split_are_not_mixed(tmp_path):
 def test_options_of_lists_are_refused_for_other_corpora(tmp_path):
     with pytest.raises(ValueError, match=r"are for published lists of videos \(kinetics400.* not for embedded/clips"):
         load_corpus("embedded/clips", skip_missing_files=True)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Something-Something v1: folders of pictures and lists id;template."""
+    prefix = "something-something-v1"
+    write(tmp_path / f"{prefix}-labels.csv", "Tearing something", "Pushing something from left to right")
+    write(tmp_path / f"{prefix}-train.csv", "8917;Pushing something from left to right", "31;Tearing something")
+    write(tmp_path / f"{prefix}-validation.csv", "7;Tearing [something]")
+    write(tmp_path / f"{prefix}-test.csv", "5")
+    folder = tmp_path / "20bn-something-something-v1"
+    touch(*(folder / name / "00001.jpg" for name in ("8917", "31", "7", "5")))
+    return tmp_path
+
+
+def test_the_first_something_something_is_folders_of_pictures(pictures):
+    corpus = load_corpus("something_something_v1", data_dir=pictures)
+    assert corpus["train"].features["label"].names == ["Tearing something", "Pushing something from left to right"]
+    folder = pictures / "20bn-something-something-v1"
+    assert rows_of(corpus["train"], folder) == [("8917", 1), ("31", 0)]
+    assert rows_of(corpus["validation"], folder) == [("7", 0)]
+    assert rows_of(corpus["test"], folder) == [("5", None)]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("8917;Tearing somethin", "line 1: the template 'Tearing somethin' of video 8917 is none of the 2 classes"),
+        ("8917;Tearing something;2", "line 1: expected id;template, got '8917;Tearing something;2'"),
+        (";Tearing something", "line 1: expected id;template"),
+    ],
+)
+def test_lines_that_are_no_entry_of_the_first_something_something_are_named(pictures, line, sentence):
+    write(pictures / "something-something-v1-train.csv", line)
+    with pytest.raises(ValueError, match=sentence):
+        load_corpus("something_something_v1", data_dir=pictures)
+
+
+def test_lists_and_folders_that_the_first_something_something_lacks_are_named(pictures):
+    write(pictures / "something-something-v1-train.csv", "99;Tearing something")
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 videos of split 'train' are missing in .*\(99\)"):
+        load_corpus("something_something_v1", data_dir=pictures)
+    write(pictures / "something-something-v1-labels.csv", "Tearing something", "Tearing [something]")
+    with pytest.raises(ValueError, match="names the class 'Tearing something' twice"):
+        load_corpus("something_something_v1", data_dir=pictures)
+    (pictures / "something-something-v1-labels.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no labels.csv \(or something-something-v1-labels.csv\)"):
+        load_corpus("something_something_v1", data_dir=pictures)

@@ -1,66 +1,32 @@
-"""Published corpora of one action per video: the lists of Kinetics, and Something-Something v2.
+"""Published corpora of one action per video: the lists of Kinetics, and both versions of Something-Something.
 
 Nothing is downloaded. Lists of Kinetics are those of SlowFast (`train.csv`, `val.csv`, `test.csv`: `path,label`) and
-of MMAction (`*_train_list_videos.txt`: `path label`, and `*_train_list_rawframes.txt`: `folder frames label`);
-Something-Something v2 is read as its publisher distributes it.
+of MMAction (`*_train_list_videos.txt`: `path label`, and `*_train_list_rawframes.txt`: `folder frames label`).
 """
 
 import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...atomic_io import read_json_object
 from ...processing.media_suffixes import VIDEO_SUFFIXES
-from ...text_files import read_json, read_lines
+from ...text_files import read_lines
 from ..class_lists import CLASS_FILE, MAX_CLASSES, read_class_names
 from ..content_checks import name_some
-from ..contracts import features_for, nearest_hint
+from ..contracts import features_for
+from .listed_videos import SPLIT_FILES, ListedCorpus, ListedVideo
+from .something_something import read_something_something_v1, read_something_something_v2
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 VIDEO_TASK = "video-classification"
-SPLIT_FILES = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 KINETICS_CLASSES = {"kinetics400": 400, "kinetics600": 600, "kinetics700": 700}
-SSV2_PREFIXES = ("", "something-something-v2-")
-SSV2_VIDEO_FOLDERS = ("20bn-something-something-v2", "videos")
 LIST_HEADERS = ((1, "path,label"), (1, "path label"))
 FIRST_FEW = 20
-
-
-@dataclass(frozen=True)
-class ListedVideo:
-    """One line of a list.
-
-    Attributes:
-        path: the video, absolute.
-        label: class id, None where the list has none.
-        name: what the list calls it.
-    """
-
-    path: str
-    label: int | None
-    name: str
-
-
-@dataclass
-class ListedCorpus:
-    """What the lists of a corpus say.
-
-    Attributes:
-        class_names: by class id.
-        splits: videos by split.
-        folders: for each split where its videos were looked for, for messages.
-    """
-
-    class_names: list[str]
-    splits: dict[str, list[ListedVideo]] = field(default_factory=dict)
-    folders: dict[str, str] = field(default_factory=dict)
 
 
 def read_published_video_corpus(
@@ -145,41 +111,10 @@ def read_video_lists(root: Path, media: Path | None, num_classes: int | None = N
     return corpus
 
 
-def read_something_something_v2(root: Path, media: Path | None) -> ListedCorpus:
-    """Read `labels.json`, `train.json`, `validation.json` and `test.json`, in `root` or in `root/labels`.
-
-    Names with the prefix `something-something-v2-` are the same. The class of an entry is its template without
-    brackets; entries of the test list have none. Videos are `ID.webm` (or another suffix, or a folder of frames) in
-    `media`, or in `root/20bn-something-something-v2`, `root/videos` or `root`.
-
-    Raises:
-        FileNotFoundError: a list is missing.
-        ValueError: a file is not of this form, or a template is no class.
-    """
-    labels_file = _find_json(root, "labels")
-    if labels_file is None:
-        raise FileNotFoundError(f"{root} has no labels.json (or something-something-v2-labels.json) of templates")
-    ids = _class_ids(labels_file)
-    found = {split: _find_json(root, stems[-1]) for split, stems in SPLIT_FILES.items()}
-    lists = {split: path for split, path in found.items() if path is not None}
-    if not lists:
-        raise FileNotFoundError(f"{root} has none of train.json, validation.json and test.json")
-    folders = [root / name for name in SSV2_VIDEO_FOLDERS]
-    folder = media or next((folder for folder in folders if folder.is_dir()), root)
-    files = _files_by_stem(folder)
-    corpus = ListedCorpus(sorted(ids, key=ids.__getitem__))
-    for split, path in lists.items():
-        corpus.splits[split] = [
-            ListedVideo(os.path.join(folder, files.get(video_id, f"{video_id}.webm")), label, video_id)
-            for video_id, label in _read_entries(path, ids)
-        ]
-        corpus.folders[split] = str(folder)
-    return corpus
-
-
 PUBLISHED_VIDEO_CORPORA: dict[str, Callable[[Path, Path | None], ListedCorpus]] = {
     **{name: partial(read_video_lists, num_classes=count) for name, count in KINETICS_CLASSES.items()},
     "video_lists": read_video_lists,
+    "something_something_v1": read_something_something_v1,
     "something_something_v2": read_something_something_v2,
 }
 
@@ -273,57 +208,3 @@ def _video_folders(root: Path, split: str) -> list[Path]:
 def _folder_with_most(folders: Sequence[Path], paths: Sequence[str]) -> Path:
     """Give the folder in which most of the paths are, the first of those that are equal."""
     return max(folders, key=lambda folder: sum(os.path.exists(os.path.join(folder, path)) for path in paths))
-
-
-def _find_json(root: Path, stem: str) -> Path | None:
-    places = [folder / f"{prefix}{stem}.json" for folder in (root, root / "labels") for prefix in SSV2_PREFIXES]
-    return next((place for place in places if place.is_file()), None)
-
-
-def _class_ids(path: Path) -> dict[str, int]:
-    """Read `{template: number as text}`."""
-    content = read_json_object(path, "the classes of Something-Something v2")
-    numbers = {template: str(number) for template, number in content.items()}
-    ids = {_without_brackets(name): int(text) for name, text in numbers.items() if re.fullmatch("[0-9]{1,9}", text)}
-    if sorted(ids.values()) != list(range(len(content))):
-        raise ValueError(f"{path} must number its {len(content)} templates from 0 to {len(content) - 1}, each once")
-    return ids
-
-
-def _read_entries(path: Path, ids: dict[str, int]) -> Iterator[tuple[str, int | None]]:
-    """Yield the name and the class id of each entry of a list of videos."""
-    entries = read_json(path)
-    if not isinstance(entries, list):
-        raise ValueError(f"{path} must hold a list of videos, got {type(entries).__name__}")
-    for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict) or "id" not in entry:
-            raise ValueError(f"{path}, entry {number}: expected an object with 'id' and 'template', got {entry!r}")
-        yield str(entry["id"]), _class_of(entry, ids, f"{path}, entry {number}")
-
-
-def _class_of(entry: dict[str, Any], ids: dict[str, int], where: str) -> int | None:
-    if "template" not in entry:
-        return None
-    template = _without_brackets(str(entry["template"]))
-    if template not in ids:
-        raise ValueError(
-            f"{where}: the template {template!r} of video {entry['id']} is none of the {len(ids)} classes"
-            f"{nearest_hint(template, ids)}"
-        )
-    return ids[template]
-
-
-def _without_brackets(template: str) -> str:
-    return template.replace("[", "").replace("]", "")
-
-
-def _files_by_stem(folder: Path) -> dict[str, str]:
-    """Names in a folder by what they are without suffix: video files, and folders of frames."""
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        return {
-            os.path.splitext(entry.name)[0]: entry.name
-            for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES or entry.is_dir()
-        }

@@ -8,6 +8,7 @@ exchange the map that passes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,12 +24,14 @@ from ...configuration.configuration_video_resnet import (
     Seam,
     VideoResNetConfig,
 )
+from ..layers.convolution_forms import fold_batch_norms
 from ..layers.nonlocal_block import NonlocalBlock
 from ..modeling_base import VidModelsPreTrainedModel
 
 # Takes a map (B, C, T, H, W) of the first pathway and gives the one that the network goes on with, of the same
 # channels.
 MapFilter = Callable[[torch.Tensor], torch.Tensor]
+_FOLDED = "the batch norms of this model are folded into its convolutions, so that it cannot be {}; load it again"
 
 
 @dataclass
@@ -74,6 +77,38 @@ class VideoResNetPreTrainedModel(VidModelsPreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["Bottleneck"]
+    is_folded: bool = False
+
+    def fold_batch_norms(self) -> None:
+        """Multiply batch norms into the convolutions before them, which answers the same in less time.
+
+        The model only answers from now on: it can be neither trained nor saved.
+
+        Raises:
+            ValueError: the model is in training mode.
+        """
+        fold_batch_norms(self)
+        self.is_folded = True
+
+    def train(self, mode: bool = True) -> "VideoResNetPreTrainedModel":
+        """Set the mode, see torch.
+
+        Raises:
+            ValueError: training is asked for of a model without batch norms.
+        """
+        if mode and self.is_folded:
+            raise ValueError(_FOLDED.format("trained"))
+        return super().train(mode)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save the model, see transformers.
+
+        Raises:
+            ValueError: its weights are those of folded batch norms, which no other model would take.
+        """
+        if self.is_folded:
+            raise ValueError(_FOLDED.format("saved"))
+        super().save_pretrained(*args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

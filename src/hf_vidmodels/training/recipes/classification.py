@@ -161,11 +161,21 @@ class ClassificationRecipe(Recipe):
         self.processor = self.args.sections[PROCESSOR].from_config(self.config, **self.args.processor)
         model = self.model_class(self.config)
         if self.args.model_name_or_path is not None:
-            taken = take_weights(model, self.args.model_name_or_path, self.new_modules, self.backbone_classes)
+            taken = take_weights(
+                model,
+                self.args.model_name_or_path,
+                self.new_modules,
+                self.backbone_classes,
+                self.renamed_weights(),
+            )
             self.accelerator.print(taken.sentence())
         if self.args.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         return model
+
+    def renamed_weights(self) -> dict[str, str]:
+        """Return beginnings of names of weights in a plain network, and what they are in this method's model."""
+        return {}
 
     def stages(self) -> list[Stage]:
         """One stage."""

@@ -30,3 +30,7 @@ class GtaRecipe(ResidualVideoRecipe):
     model_class = GtaForVideoClassification
     new_modules = ("attentions",)
     args: GtaArguments
+
+    def renamed_weights(self) -> dict[str, str]:
+        """Take the non-local blocks of a plain network as joint attention, which they are."""
+        return {"backbone.pathways.0.nonlocal_blocks.": "attentions."} if self.config.attention_type == "joint" else {}

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ...configuration.configuration_video_resnet import VideoResNetConfig
+from ...modeling.layers.convolution_forms import put_channels_last
 from ...modeling.modeling_video_resnet import VideoResNetForVideoClassification
 from ..arguments import argument
 from .video_classification import VideoClassificationArguments, VideoClassificationRecipe
@@ -24,6 +25,11 @@ class ResidualVideoArguments(VideoClassificationArguments):
         "Before every evaluation, measure mean and variance of all batch norms anew on this many training batches "
         "(200 in SlowFast's recipes), because the running ones trail behind the weights. 0: do not.",
     )
+    channels_last: bool = argument(
+        False,
+        "Compute convolutions with channels as the innermost axis. On a CPU small networks train about 1.5 times as "
+        "fast, and with mixed_precision bf16 large ones too.",
+    )
 
     def check_ranges(self) -> None:
         """Refuse numbers outside their ranges."""
@@ -37,6 +43,13 @@ class ResidualVideoRecipe(VideoClassificationRecipe):
     arguments_class = ResidualVideoArguments
     backbone_classes: ClassVar = {VideoResNetConfig.model_type: VideoResNetForVideoClassification}
     args: ResidualVideoArguments
+
+    def build_model(self) -> PreTrainedModel:
+        """Make the model, see `ClassificationRecipe`, with its convolutions in the layout that is asked for."""
+        model = super().build_model()
+        if self.args.channels_last:
+            put_channels_last(model)
+        return model
 
     def parameter_groups(self, module: nn.Module, stage_index: int) -> list[dict[str, Any]]:
         """Part matrices and kernels, which decay, from norms, biases and other parameters, which do not."""

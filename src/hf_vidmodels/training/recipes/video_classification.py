@@ -3,7 +3,7 @@ evaluation. STTS is an example of a method on it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from ...atomic_io import atomic_write
+from ...data.content_checks import name_some
+from ...data.contracts import class_names_of
+from ...data.mirrored_classes import mirrored_classes
 from ...data.unreadable_videos import DEFAULT_SHARE, UnreadableVideos, short_names
 from ...data.video_clips import VideoClips, collate_clips
 from ...evaluation.evaluation import Evaluation
@@ -35,6 +38,11 @@ class VideoClassificationArguments(ClassificationArguments):
         None, "Folder of the videos of a published list; by default found under data_dir.", changes_result=False
     )
     skip_missing_files: bool = argument(False, "Leave out videos of a published list that are not there.")
+    flip_swaps_sides: bool = argument(
+        False,
+        "A flipped clip takes the class in whose name left and right, or clockwise and anticlockwise, are exchanged; "
+        "clips of classes that name a side without such a partner are not flipped.",
+    )
     max_unreadable_share: float = argument(
         DEFAULT_SHARE, "Share of the videos that may be unreadable before the run stops.", changes_result=False
     )
@@ -60,6 +68,27 @@ class VideoClassificationRecipe(ClassificationRecipe):
         """Say where the videos of a published list are."""
         return {"media_dir": self.args.media_dir, "skip_missing_files": self.args.skip_missing_files}
 
+    def prepare_data(self) -> None:
+        """Load the corpus, see `ClassificationRecipe`, and see to classes that a mirror changes.
+
+        Raises:
+            ValueError: classes are to be exchanged in videos of several classes.
+        """
+        super().prepare_data()
+        if self.args.flip_swaps_sides and self.multi_label:
+            raise ValueError(
+                f"flip_swaps_sides is for videos of one class, but those of {self.args.dataset_name} have several; "
+                "set it to false, and flip_probability to 0 where classes name a side"
+            )
+        names = class_names_of(self.train.features["label"])
+        self.mirrored = mirrored_classes(names)
+        changed = [name for number, name in enumerate(names) if self.mirrored[number] != number]
+        if changed and self.args.flip_probability and not self.args.flip_swaps_sides:
+            self.accelerator.print(
+                f"{len(changed)} classes name a side ({name_some(changed)}), but clips are flipped and keep their "
+                "class: set flip_probability to 0, or flip_swaps_sides to true."
+            )
+
     def start_stage(self, model: PreTrainedModel, stage_index: int) -> nn.Module:
         """Begin to count videos that cannot be read."""
         self.unreadable = UnreadableVideos(len(self.train), self.args.max_unreadable_share)
@@ -67,11 +96,17 @@ class VideoClassificationRecipe(ClassificationRecipe):
 
     def train_dataset(self, stage_index: int) -> Dataset:
         """Give random clips of the training videos."""
+        augmentation = self.args.augmentation(self.processor)
+        mirroring = {}
+        if self.args.flip_swaps_sides:
+            mirroring = {"mirrored": self.mirrored, "mirror_probability": augmentation.flip_probability}
+            augmentation = replace(augmentation, flip_probability=0.0)
         return VideoClips(
             self.train,
             self.processor.frame_sampling,
             partial(sample_generator, self.args.seed),
-            self.args.augmentation(self.processor),
+            augmentation,
+            **mirroring,
         )
 
     def collate(self, samples: list[Any]) -> dict[str, Any]:
