@@ -6,10 +6,18 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, List
 
-from hf_vidmodels import SttsConfig, SttsForVideoClassification, SttsVideoProcessor
+from hf_vidmodels import (
+    GtaConfig,
+    GtaForVideoClassification,
+    GtaVideoProcessor,
+    SttsConfig,
+    SttsForVideoClassification,
+    SttsVideoProcessor,
+)
 from hf_vidmodels.data.corpora import load_corpus
 from hf_vidmodels.evaluation.class_scores import require_labels
 from hf_vidmodels.evaluation.video_classification_evaluation import (
+    answer_in_bfloat16,
     draw_kept_examples,
     evaluate_video_classifier,
     measured_multiply_adds,
@@ -160,3 +168,35 @@ def test_videos_without_a_class_or_with_several_are_refused():
     split = Dataset.from_dict({"label": [[0, 1]]}, features=Features({"label": List(label)}))
     with pytest.raises(ValueError, match="have lists of labels"):
         require_labels(split, "test")
+
+
+@pytest.mark.parametrize(
+    ("fields", "drawn"),
+    [
+        ({}, {"temporal_matrices", "regions_1", "regions_2", "regions_3"}),
+        ({"use_region_branch": False}, {"temporal_matrices"}),
+        ({"attention_type": "joint"}, set()),
+    ],
+)
+def test_how_a_network_mixes_frames_is_drawn(videos, fields, drawn):
+    config = GtaConfig.from_preset("tiny-gta", id2label=make_model().config.id2label, **fields)
+    processor = GtaVideoProcessor.from_config(config)
+    model = GtaForVideoClassification(config).eval()
+    evaluation = evaluate_video_classifier(model, processor, videos, split="test")
+    assert set(evaluation.figures) == drawn
+    if "regions_1" in drawn:
+        assert model.config.id2label[videos[0]["label"]] in evaluation.figures["regions_1"].get_suptitle()
+
+
+@pytest.mark.parametrize("method", ["stts", "gta"])
+def test_a_model_computes_in_bfloat16_and_answers_in_float32(method):
+    torch.manual_seed(0)
+    model = make_model() if method == "stts" else GtaForVideoClassification(GtaConfig.from_preset("tiny-gta")).eval()
+    clips = torch.randn(2, model.config.num_frames, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(clips).logits
+        answer_in_bfloat16(model)
+        found = model(clips).logits
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.05)
+    assert not torch.equal(found, expected)

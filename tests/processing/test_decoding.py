@@ -211,7 +211,9 @@ def test_numbers_of_frames_may_count_by_any_step(tmp_path, numbers):
 def test_a_folder_that_lacks_frames_is_refused(tmp_path):
     for number in (1, 2, 5, 6):
         Image.fromarray(moving_square(1)[0]).save(tmp_path / f"{number:05d}.png")
-    with pytest.raises(UnreadableVideoError, match=r"lacks frames between 00002.png and 00005.png; extract them again"):
+    with pytest.raises(
+        UnreadableVideoError, match=r"lacks frames between 00002.png and 00005.png; extract them again"
+    ):
         decode_frames(tmp_path)
 
 

@@ -8,7 +8,14 @@ import torch
 from PIL import Image
 
 from feature_extraction_examples import write_moving_video
-from hf_vidmodels import SttsConfig, SttsForVideoClassification, SttsVideoProcessor
+from hf_vidmodels import (
+    GtaConfig,
+    GtaForVideoClassification,
+    GtaVideoProcessor,
+    SttsConfig,
+    SttsForVideoClassification,
+    SttsVideoProcessor,
+)
 from hf_vidmodels.processing.decoding import probe_video
 
 CLASSES = ("wave", "jump", "rest")
@@ -64,3 +71,33 @@ def test_a_broken_video_and_options_of_other_tasks_are_named(predict, checkpoint
     assert status == 2 and "num_views must be at least 1, got 0" in out
     status, _, err = predict("--model", checkpoint, "--input", videos, "--embed_video")
     assert status == 2 and "--embed_video is for temporal-action-localization" in err
+
+
+@pytest.fixture(scope="module")
+def gta_checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gta")
+    torch.manual_seed(0)
+    config = GtaConfig.from_preset("tiny-gta", id2label=dict(enumerate(CLASSES)))
+    GtaForVideoClassification(config).save_pretrained(folder)
+    GtaVideoProcessor.from_config(config, sampling_strategy="slowfast").save_pretrained(folder)
+    return folder
+
+
+def test_a_network_that_mixes_frames_shows_its_matrices_and_its_regions(predict, gta_checkpoint, videos, tmp_path):
+    status, _, err = predict("--model", gta_checkpoint, "--input", videos)
+    assert status == 0, err
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.png", "a.regions.png", "b.png", "b.regions.png", "predictions.json", "temporal_matrices.png"]
+
+
+def test_bfloat16_answers_nearly_the_same_for_any_number_of_views(predict, gta_checkpoint, videos, tmp_path):
+    # More views than are computed at once.
+    settings = ("--model", gta_checkpoint, "--input", videos / "a.mp4", "--num_views", 4, "--num_crops", 3)
+    found = []
+    for choice in ("no", "bf16"):
+        status, out, err = predict(*settings, "--mixed_precision", choice)
+        assert status == 0, out + err
+        answers = json.loads((tmp_path / "out" / "predictions.json").read_text())["a"]
+        found.append({answer["label"]: answer["score"] for answer in answers})
+    assert found[0] != found[1]
+    assert found[1] == pytest.approx(found[0], abs=0.01)

@@ -1,6 +1,7 @@
 """The base recipes of classifiers, by a small method on each of them."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -169,3 +170,24 @@ def test_the_command_line_reaches_a_method_of_ones_own_with_its_model_and_proces
 def test_arguments_outside_their_range_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         ClipArguments(**changes)
+
+
+def test_flips_of_classes_that_name_a_side_are_warned_of_or_exchange_the_class(clips, tmp_path):
+    sided = tmp_path / "sided"
+    shutil.copytree(clips, sided)
+    for table in sided.glob("*/metadata.jsonl"):
+        table.write_text(table.read_text().replace('"spin"', '"turn left"').replace('"swing"', '"turn right"'))
+    (sided / "corpus.json").unlink()
+    recipe = ClipRecipe(ClipArguments(dataset_name=str(sided)))
+    with pytest.warns(UserWarning, match=r"2 classes name a side \(turn left, turn right\), but clips are flipped"):
+        recipe.prepare_data()
+    recipe = ClipRecipe(ClipArguments(dataset_name=str(sided), flip_swaps_sides=True, flip_probability=1.0))
+    recipe.prepare_data()
+    recipe.build_model()
+    names = recipe.train.features["label"].names
+    data = recipe.train_dataset(0)
+    assert data.transform.flip_probability == 0.0
+    exchanged = {"turn left": "turn right", "turn right": "turn left"}
+    for index, label in enumerate(recipe.train["label"]):
+        expected = exchanged.get(names[label], names[label])
+        assert names[int(data[0, index]["labels"])] == expected

@@ -4,12 +4,15 @@ network.
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from hf_vidmodels import GtaConfig, GtaForVideoClassification, VideoResNetConfig, VideoResNetForVideoClassification
 from hf_vidmodels.training.arguments import TrainingArguments
 from hf_vidmodels.training.initial_weights import take_weights
+from hf_vidmodels.training.recipes.recipe_gta import GtaArguments, GtaRecipe
 from hf_vidmodels.training.recipes.residual_video import ResidualVideoRecipe, measure_batch_norms
 from hf_vidmodels.training.schedules import build_scheduler
+from stts_corpus import make_corpus
 
 
 def gta():
@@ -64,6 +67,38 @@ def test_a_method_starts_from_a_plain_network(tmp_path):
     assert {name.split(".")[0] for name in taken.new} == {"attentions", "classifier"}
     with pytest.raises(ValueError, match="is a video_resnet model, but a gta_video model is trained"):
         take_weights(gta(), str(tmp_path), ("attentions",))
+
+
+def test_joint_attention_starts_from_the_nonlocal_blocks_of_a_plain_network(tmp_path):
+    torch.manual_seed(5)
+    plain = VideoResNetForVideoClassification(VideoResNetConfig.from_preset("tiny-i3d-nonlocal"))
+    plain.save_pretrained(tmp_path)
+    corpus = make_corpus(tmp_path / "corpus", train=2, test=1)
+    network = {"arch": "i3d", "embedding_size": 8, "depths": [1, 1, 1, 1], "image_size": 32, "num_frames": 8}
+    settings = {"preset": "tiny-gta", "backbone_config": network, "gta_blocks": [[], [0], [0], []]}
+
+    def model(attention_type):
+        recipe = GtaRecipe(
+            GtaArguments(
+                dataset_name=str(corpus),
+                model_name_or_path=str(tmp_path),
+                channels_last=True,
+                model=settings | {"attention_type": attention_type},
+            )
+        )
+        recipe.accelerator = Accelerator()
+        recipe.prepare_data()
+        return recipe.build_model()
+
+    joint = model("joint")
+    theirs = plain.backbone.pathways[0].nonlocal_blocks
+    for name, block in joint.attentions.items():
+        assert torch.equal(block.query.weight, theirs[name].query.weight)
+        assert torch.equal(block.normalization.weight, theirs[name].normalization.weight)
+    assert len(joint.attentions) == 2
+    assert joint.attentions["2_0"].query.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    with pytest.raises(ValueError, match="nonlocal_blocks.* are missing, too many or of another shape"):
+        model("gta")
 
 
 def test_a_step_schedule_falls_where_it_is_told():

@@ -142,7 +142,7 @@ _SSV2 = {"num_labels": 174}
 _EMBEDDED = {
     "gta_blocks": ((), (0,), (0,), ()),
     "classifier_dropout": 0.0,
-    "backbone_config": {"arch": "r2d", "embedding_size": 16, "depths": (1, 1, 1, 1), "image_size": 64},
+    "backbone_config": {"arch": "r2d", "embedding_size": 16, "depths": (1, 1, 1, 1), "image_size": 32},
 }
 
 GtaConfig.presets = {

@@ -395,7 +395,7 @@ _DETECTION = {
 }
 _TINY = {"embedding_size": 8, "depths": (1, 1, 1, 1), "image_size": 32, "classifier_dropout": 0.0, "num_labels": 5}
 # For the embedded corpora: learned from scratch in minutes on a CPU.
-_EMBEDDED = {"embedding_size": 16, "depths": (1, 1, 1, 1), "image_size": 64, "classifier_dropout": 0.0}
+_EMBEDDED = {"embedding_size": 16, "depths": (1, 1, 1, 1), "image_size": 32, "classifier_dropout": 0.0}
 
 VideoResNetConfig.presets = {
     "slow_r50_4x16": {"num_frames": 4, **_KINETICS},

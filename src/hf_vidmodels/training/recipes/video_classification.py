@@ -2,6 +2,7 @@
 evaluation. STTS is an example of a method on it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,9 +85,10 @@ class VideoClassificationRecipe(ClassificationRecipe):
         self.mirrored = mirrored_classes(names)
         changed = [name for number, name in enumerate(names) if self.mirrored[number] != number]
         if changed and self.args.flip_probability and not self.args.flip_swaps_sides:
-            self.accelerator.print(
+            warnings.warn(
                 f"{len(changed)} classes name a side ({name_some(changed)}), but clips are flipped and keep their "
-                "class: set flip_probability to 0, or flip_swaps_sides to true."
+                "class: set flip_probability to 0, or flip_swaps_sides to true",
+                stacklevel=2,
             )
 
     def start_stage(self, model: PreTrainedModel, stage_index: int) -> nn.Module:
