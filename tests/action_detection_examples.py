@@ -81,3 +81,29 @@ def plain_average_precision(hits, num_annotations):
     for place in range(len(precisions) - 2, -1, -1):
         precisions[place] = max(precisions[place], precisions[place + 1])
     return sum((recalls[place + 1] - recalls[place]) * precision for place, precision in enumerate(precisions))
+
+
+class KnownActions:
+    """A detector that finds what it is told, by video and key time; the rest of the door is that of a model."""
+
+    needs_boxes = False
+
+    def __init__(self, config, answers):
+        self.config, self.answers, self.asked = config, answers, []
+
+    def detect_actions(self, video, processor, timestamps=None, proposals=None, batch_size=1, fps=None, step=None):
+        self.asked.append((Path(video).stem, list(timestamps), step))
+        for time in timestamps:
+            yield {"timestamp": time, **self.answers[Path(video).stem][time]}
+
+
+def perfect_answers(dataset, num_classes):
+    """What a perfect detector finds at the key times of a split."""
+    answers = {}
+    for row in dataset.remove_columns("video").to_list():
+        scores = np.zeros((len(row["boxes"]), num_classes), np.float32)
+        for place, labels in enumerate(row["labels"]):
+            scores[place, labels] = 0.9 - 0.01 * place
+        boxes = np.reshape(row["boxes"], (-1, 4)).astype(np.float32)
+        answers.setdefault(row["video_id"], {})[row["timestamp"]] = {"boxes": boxes, "scores": scores}
+    return answers

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..modeling.ops.run_length_masks import decode_rles
 from ..tasks import TASKS, resolve
+from ..visualization.action_frames import frame_shown_at, person_colour
 from ..visualization.figures import new_figure
 from ..visualization.mask_overlays import paint_masks
 from ..visualization.picture_grid import PicturePanel, draw_picture_grid, plain_text
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SEGMENT_COLOR = "#0072B2"
 WRONG_COLOR = "#D55E00"
+PROPOSAL_COLOR = "#999999"
 TIMELINE_WIDTH = 11.0
 ROW_HEIGHT = 0.3
 PANEL_MARGIN = 0.75
@@ -138,17 +140,24 @@ def _read_objects(example: dict[str, Any], features: Any) -> PicturePanel:
 
 
 def _read_actions(example: dict[str, Any], features: Any) -> PicturePanel:
-    from ..processing.decoding import decode_frames, probe_video
-
-    metadata = probe_video(example["video"])
-    index = min(round(example["timestamp"] * metadata.fps), metadata.num_frames - 1)
-    frame = decode_frames(example["video"], [index])[0]
+    """Show people in the colour of who they are, with when what they do begins and ends, and proposals in grey."""
+    frame = frame_shown_at(example["video"], example["timestamp"], example.get("fps"))
     scale = np.array([frame.shape[1], frame.shape[0]] * 2)
-    boxes = [
-        (np.asarray(box) * scale, _class_text(labels, features["labels"].feature))
-        for box, labels in zip(example["boxes"], example["labels"], strict=True)
+    boxes = [(np.asarray(box) * scale, name) for box, name in _named_people(example, features["labels"].feature)]
+    people = example.get("actor_ids") or range(len(boxes))
+    colours = [person_colour(place if person is None else person) for place, person in enumerate(people)]
+    proposals = [(np.asarray(box) * scale, "") for box in example.get("proposals") or ()]
+    left_out = ", left out" if example.get("excluded") else ""
+    caption = f"{example['video_id']} at {example['timestamp']:g} s{left_out}"
+    return PicturePanel(frame, proposals + boxes, caption, [PROPOSAL_COLOR] * len(proposals) + colours)
+
+
+def _named_people(example: dict[str, Any], label_feature: Any) -> list[tuple[Any, str]]:
+    starts, ends = (example.get(name) or [None] * len(example["boxes"]) for name in ("starts", "ends"))
+    return [
+        (box, _class_text(labels, label_feature) + ("" if None in (start, end) else f", {start:.4g} to {end:.4g} s"))
+        for box, labels, start, end in zip(example["boxes"], example["labels"], starts, ends, strict=True)
     ]
-    return PicturePanel(frame, boxes, f"{example['video_id']} at {example['timestamp']:g} s")
 
 
 # What the rows of `tasks.TASKS` name: (examples, features, title) -> Figure.

@@ -186,3 +186,40 @@ def _keep_tubes(tubes: list[dict[str, Any]], rules: LinkingRules) -> list[dict[s
         if not (overlaps > rules.tube_overlap).any():
             kept.append(row)
     return [ordered[row] for row in kept]
+
+
+def frame_boxes(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    starts: np.ndarray,
+    *,
+    lowest_score: float = 0.01,
+    overlap: float = 0.3,
+    inclusive: bool = True,
+) -> dict[str, np.ndarray]:
+    """Give the detections of single frames that tubelets of one video amount to, as ACT scores them.
+
+    In each frame the boxes of all tubelets that cover it, and of those of a class that overlap the best-scored one.
+
+    Args:
+        boxes, scores, starts: as of `link_tubelets`.
+        lowest_score: boxes with no more are left out.
+        overlap: IoU above which the worse of two boxes of a class and frame is dropped.
+        inclusive: whether both corners belong to a box.
+
+    Returns:
+        `frames` (N,), `boxes` (N, 4), `labels` (N,) and `scores` (N,).
+    """
+    import torch
+    from torchvision.ops import batched_nms
+
+    boxes, scores, starts = np.asarray(boxes, np.float64), np.asarray(scores, np.float64), np.asarray(starts)
+    rows, labels = np.nonzero(scores > lowest_score)
+    length = boxes.shape[1]
+    corners = boxes[rows].reshape(-1, 4)
+    frames = (starts[rows, None] + np.arange(length)).reshape(-1)
+    values, classes = np.repeat(scores[rows, labels], length), np.repeat(labels, length)
+    rim = np.array([0.0, 0.0, 1.0, 1.0]) * inclusive
+    groups = (frames - frames.min(initial=0)) * max(scores.shape[1], 1) + classes
+    kept = batched_nms(*(torch.from_numpy(each) for each in (corners + rim, values, groups)), overlap).numpy()
+    return {"frames": frames[kept], "boxes": corners[kept], "labels": classes[kept], "scores": values[kept]}

@@ -1,8 +1,11 @@
 """Plain classifiers and detectors on residual video networks: the models of the SlowFast and pytorchvideo zoos."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.utils import ModelOutput
@@ -96,7 +99,13 @@ class VideoResNetDetectorOutput(ModelOutput):
 
 
 class VideoResNetForActionDetection(VideoResNetPreTrainedModel):
-    """A residual video network that says what people in given boxes do, as AVA's baselines (SlowFast, ICCV 2019)."""
+    """A residual video network that says what people in given boxes do, as AVA's baselines (SlowFast, ICCV 2019).
+
+    Attributes:
+        needs_boxes: `detect_actions` must be given the boxes of people.
+    """
+
+    needs_boxes = True
 
     def __init__(self, config: VideoResNetConfig) -> None:
         super().__init__(config)
@@ -135,3 +144,73 @@ class VideoResNetForActionDetection(VideoResNetPreTrainedModel):
             roi_features=features,
         )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    @torch.no_grad()
+    def detect_actions(
+        self,
+        video: Any,
+        processor: Any,
+        timestamps: Sequence[float] | np.ndarray | None = None,
+        proposals: Sequence[np.ndarray] | None = None,
+        batch_size: int = 1,
+        fps: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Say what people in given boxes do at key times of a film; frames are decoded once, a few are in memory.
+
+        Args:
+            video: what the processor opens.
+            processor: of this checkpoint.
+            timestamps: ascending key times in seconds; None for every full second of the film.
+            proposals: boxes of people at each key time, (m, 4) xyxy relative to width and height.
+            batch_size: key times in one forward pass.
+            fps: frames a second of a folder of frames or an array.
+
+        Yields:
+            For each key time `timestamp`, `boxes` (m, 4) float32 as given, and `scores` (m, C) float32 in [0, 1].
+
+        Raises:
+            ValueError: no boxes, not as many as key times, or boxes outside [0, 1]; a film without timing.
+            FileNotFoundError, UnreadableVideoError: the film cannot be read.
+        """
+        times, clips = processor.key_frame_clips(video, timestamps, fps)
+        boxes = _given_boxes(proposals, times)
+        # A generator of its own, so that a wrong argument is reported by the call and not by the first `next`.
+        return self._detect(times, clips, boxes, batch_size)
+
+    @torch.no_grad()
+    def _detect(
+        self, times: np.ndarray, clips: Iterator[torch.Tensor], boxes: list[np.ndarray], batch_size: int
+    ) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(times), batch_size):
+            batch = torch.stack(list(islice(clips, batch_size))).to(self.device, self.dtype)
+            given = boxes[start : start + batch_size]
+            height, width = batch.shape[-2:]
+            rows = [
+                np.column_stack([np.full(len(of_clip), clip), of_clip * [width, height, width, height]])
+                for clip, of_clip in enumerate(given)
+            ]
+            rois = torch.from_numpy(np.concatenate(rows)).to(batch)
+            scores = np.zeros((0, self.config.num_labels), np.float32)
+            if len(rois):
+                scores = self(batch, rois).logits.float().sigmoid().cpu().numpy()
+            parts = np.split(scores, np.cumsum([len(of_clip) for of_clip in given])[:-1])
+            for time, of_clip, part in zip(times[start : start + batch_size].tolist(), given, parts, strict=True):
+                yield {"timestamp": time, "boxes": of_clip.astype(np.float32), "scores": part}
+
+
+def _given_boxes(proposals: Sequence[np.ndarray] | None, times: np.ndarray) -> list[np.ndarray]:
+    if proposals is None:
+        raise ValueError(
+            "this model says what people in given boxes do and finds none itself: give proposals, the boxes of people "
+            "at each key time"
+        )
+    if len(proposals) != len(times):
+        raise ValueError(f"proposals must be given for each of the {len(times)} key times, got {len(proposals)}")
+    boxes = [np.asarray(of_time, dtype=np.float64).reshape(-1, 4) for of_time in proposals]
+    for time, of_time in zip(times.tolist(), boxes, strict=True):
+        if not ((of_time >= 0) & (of_time <= 1)).all():
+            raise ValueError(
+                f"the proposals at {time:g} s must be relative to width and height, in [0, 1], got "
+                f"{of_time.tolist()}; divide pixels by width and height"
+            )
+    return boxes

@@ -5,10 +5,16 @@ with 3 crops each, probabilities summed. TSN: the middle frames of equal parts o
 deviation.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
+import torch
 
 from ..configuration.configuration_video_resnet import VideoResNetConfig
 from .base_video_processing import VideoViewsProcessor
+from .decoding import VideoSource, open_video
+from .key_frame_clips import clip_times, iterate_clips, key_times
 
 # Source frames between two of a clip: zoo networks see about two seconds, whatever their number of frames.
 SPAN = 64
@@ -41,3 +47,33 @@ class VideoResNetVideoProcessor(VideoViewsProcessor):
     def from_config(cls, config: VideoResNetConfig, **overrides: Any) -> "VideoResNetVideoProcessor":
         """Make the processor of a network; `overrides` are attributes that the protocol would set otherwise."""
         return cls(**(video_resnet_protocol(config) | overrides))
+
+    def key_frame_clips(
+        self, video: VideoSource, timestamps: Sequence[float] | np.ndarray | None = None, fps: float | None = None
+    ) -> tuple[np.ndarray, Iterator[torch.Tensor]]:
+        """Make the clips around key times of a film, for a detector: whole frames, each decoded once.
+
+        Frame k of T is the one shown (k - T / 2) * sampling_rate / target_fps seconds after the key time (AVA's rule
+        of SlowFast's zoo), the short side is that of `size`, and nothing is cropped, so that relative boxes stay.
+
+        Args:
+            video: what `open_video` takes.
+            timestamps: ascending key times in seconds; None for every full second.
+            fps: frames a second of a folder of frames or an array.
+
+        Returns:
+            The key times (K,), and the clips float32 (num_frames, 3, H, W), one after the other.
+
+        Raises:
+            FileNotFoundError, UnreadableVideoError: the video cannot be read.
+            ValueError: it has no timing and `fps` is not given.
+        """
+        opened = open_video(video)
+        times = key_times(opened, fps) if timestamps is None else np.asarray(timestamps, dtype=np.float64)
+        settings = self._settings({"do_center_crop": False, "num_crops": 1})
+
+        def prepare(frames: torch.Tensor) -> torch.Tensor:
+            return self._crop(frames, settings)[0]
+
+        rate = self.target_fps / self.sampling_rate
+        return times, iterate_clips(opened, clip_times(times, self.num_frames, rate), prepare, fps)

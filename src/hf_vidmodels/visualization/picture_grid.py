@@ -17,11 +17,15 @@ PICTURE_SIZE = 2.6
 
 
 class PicturePanel(NamedTuple):
-    """One picture of a grid: uint8 (H, W, 3), its boxes (xyxy in pixels) with a name each, and a line over it."""
+    """One picture of a grid: uint8 (H, W, 3), its boxes (xyxy in pixels) with a name each, and a line over it.
+
+    `colours` are those of the boxes; empty for one colour.
+    """
 
     picture: np.ndarray
     boxes: list[tuple[Sequence[float], str]]
     caption: str
+    colours: Sequence[str] = ()
 
 
 def draw_picture_grid(panels: Sequence[PicturePanel], title: str) -> "Figure":
@@ -40,13 +44,14 @@ def draw_picture_grid(panels: Sequence[PicturePanel], title: str) -> "Figure":
     places = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in places:
         axes.set_axis_off()
-    for axes, (picture, boxes, caption) in zip(places, panels, strict=False):
+    for axes, (picture, boxes, caption, colours) in zip(places, panels, strict=False):
         axes.imshow(picture)
-        for (left, top, right, bottom), name in boxes:
-            axes.add_patch(
-                Rectangle((left, top), right - left, bottom - top, fill=False, color=BOX_COLOR, linewidth=1.5)
-            )
-            axes.text(left, top, plain_text(name), fontsize=7, color="white", backgroundcolor=BOX_COLOR, va="bottom")
+        colours = colours or [BOX_COLOR] * len(boxes)
+        for ((left, top, right, bottom), name), colour in zip(boxes, colours, strict=True):
+            axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=1.5))
+            if name:
+                label = {"fontsize": 7, "color": "white", "backgroundcolor": colour}
+                axes.text(left, top, plain_text(name), va="bottom", **label)
         axes.set_title(plain_text(textwrap.shorten(caption, 40)), fontsize=8)
     return figure
 
