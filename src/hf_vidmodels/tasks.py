@@ -73,6 +73,8 @@ MIXED_PRECISION = Option(
     "four times as fast on a CPU with AMX; scores differ in the third digit (default: no)",
     {"choices": ("no", "bf16")},
 )
+STEP = Option("step", "step of the cascade that answers, counted from 0 (default: the last)", {"type": int})
+EMBED_VIDEO = Option("embed_video", "put the video into its page (default: link to it)", {"action": "store_true"})
 TOP_K = Option("top_k", "keep so many results of each input at most", {"type": int})
 
 TASKS = {
@@ -155,10 +157,8 @@ TASKS = {
             ),
             predict_options=(
                 TOP_K,
-                Option(
-                    "step", "network of the cascade that answers, 0 is the base (default: the last)", {"type": int}
-                ),
-                Option("embed_video", "put the video into its page (default: link to it)", {"action": "store_true"}),
+                STEP,
+                EMBED_VIDEO,
                 Option("truth", "corpus whose true segments are drawn beside what is found, by name of the video"),
             ),
         ),
@@ -170,6 +170,30 @@ TASKS = {
             check_contents=".data.content_checks:check_action_detection",
             draw_examples=".data.annotation_sheet:draw_actions",
             instances="boxes",
+            pipeline=".pipelines.action_detection:ActionDetectionPipeline",
+            pipeline_kind="video",
+            evaluate=".evaluation.action_detection_evaluation:evaluate_on_corpus",
+            find_inputs=".commands.predict_video_classes:find_classified_videos",
+            predict=".commands.predict_actions:detect_actions",
+            evaluate_options=(
+                STEP,
+                Option("rules", "of which evaluation (default: ava)", {"choices": ("ava", "act", "multisports")}),
+                Option(
+                    "proposal_threshold",
+                    "boxes of people in the corpus that its detector scored lower are left out (default: none)",
+                    {"type": float},
+                ),
+            ),
+            predict_options=(
+                STEP,
+                EMBED_VIDEO,
+                Option(
+                    "proposals",
+                    "CSV of the boxes of people in AVA's form, for a model that needs them",
+                    {"type": Path},
+                ),
+                Option("fps", "frames a second of folders of frames", {"type": float}),
+            ),
         ),
         Task(
             name="object-localization",

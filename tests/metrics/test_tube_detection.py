@@ -3,7 +3,7 @@ import pytest
 
 from action_detection_examples import annotated_tubes, video_evaluation
 from hf_vidmodels.metrics.tube_detection import AVERAGED_THRESHOLDS, REPORTED_THRESHOLDS, tube_detection_map
-from hf_vidmodels.metrics.tube_linking import LinkingRules, link_tubelets
+from hf_vidmodels.metrics.tube_linking import LinkingRules, frame_boxes, link_tubelets
 from hf_vidmodels.metrics.tube_table import TubeTable, paired_tube_iou
 
 
@@ -34,6 +34,17 @@ def test_tubes_are_those_that_acts_script_links(case):
                 np.testing.assert_array_equal(tube["frames"], rows[:, 0])
                 np.testing.assert_allclose(tube["boxes"], rows[:, 1:5], atol=1e-3)
                 np.testing.assert_allclose(tube["frame_scores"], rows[:, 5], atol=1e-5)
+
+
+def test_frame_detections_are_those_that_acts_script_scores(case):
+    arrays, values, _ = case
+    for video in range(len(values["videos"])):
+        own = arrays["tubelets.video"] == video
+        found = frame_boxes(*(arrays[f"tubelets.{name}"][own] for name in ("boxes", "scores", "start_frame")))
+        rows = np.column_stack([found[name] for name in ("frames", "labels", "scores", "boxes")])
+        expected = arrays["frame_detections"][arrays["frame_detections"][:, 0] == video, 1:]
+        order, expected_order = (np.lexsort(table.round(3).T[::-1]) for table in (rows, expected))
+        np.testing.assert_allclose(rows[order], expected[expected_order], atol=1e-3)
 
 
 def test_act_values_are_those_of_its_script(case):
