@@ -173,7 +173,7 @@ TASKS = {
             pipeline=".pipelines.action_detection:ActionDetectionPipeline",
             pipeline_kind="video",
             evaluate=".evaluation.action_detection_evaluation:evaluate_on_corpus",
-            find_inputs=".commands.predict_video_classes:find_classified_videos",
+            find_inputs=".commands.predict_actions:find_films",
             predict=".commands.predict_actions:detect_actions",
             evaluate_options=(
                 STEP,

@@ -20,12 +20,19 @@ every 20 pictures) and attention.json. Any image classifier of transformers or t
     hf-vidmodels predict --method l2_caf --model microsoft/resnet-50 --input pictures --output_dir attention \
         --objective centered --top_k 3
 
+Action detection: films in (files, folders of frames, AVA's folders of seconds); predictions.json with the people at
+every full second, their boxes, numbers and actions from a score of 0.4 on, and for every film NAME.csv (all detections
+in AVA's form), NAME.mp4 (the film with people, actions and its sound), NAME.png (stills) and NAME.html (the film over
+a timeline of each person). A model that finds nobody itself is given boxes of people:
+    hf-vidmodels predict --model runs/step --input film.mp4 --output_dir predictions --threshold 0.5
+    hf-vidmodels predict --model org/slowfast-ava --input film.mp4 --output_dir predictions --proposals people.csv
+
 Mask labelling: pictures in, and a file of their boxes; masks.json (compressed RLE) and for every picture a drawing of
 its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO files: hf-vidmodels label.
     hf-vidmodels predict --model runs/mal --input pictures --boxes boxes.json --output_dir masks
 
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end. The same command again
-goes on where it was stopped, and tries again what failed. Several processes that `accelerate launch` or
+goes on where it was stopped (of a film, at the second where it was), and tries again what failed. Several processes that `accelerate launch` or
 `--num_processes` starts share the files, each on its own device.
 """
 

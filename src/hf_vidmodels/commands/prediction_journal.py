@@ -28,14 +28,15 @@ class PredictionJournal:
     Args:
         arguments: the command line.
         inputs: sources by name.
+        file_name: of the journal.
 
     Attributes:
         path: the file.
         blocks: what came of the inputs of each finished block, by number; of another prediction nothing is taken.
     """
 
-    def __init__(self, arguments: argparse.Namespace, inputs: Mapping[str, Any]) -> None:
-        self.path = output_file(arguments.output_dir, FILE_NAME)
+    def __init__(self, arguments: argparse.Namespace, inputs: Mapping[str, Any], file_name: str = FILE_NAME) -> None:
+        self.path = output_file(arguments.output_dir, file_name)
         self._identity = _identity_of(arguments, inputs)
         self.blocks: dict[int, list[list[Any]]] = {}
         self._size = 0

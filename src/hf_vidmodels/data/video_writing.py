@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic_io import atomic_write
+from .copied_sound import CopiedSound
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def write_video(
     fps: float | Fraction,
     *,
     options: Mapping[str, str] | None = None,
+    sound_of: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write `frames` to `path`, completely or not at all.
 
@@ -53,6 +56,7 @@ def write_video(
         frames: uint8 (T, H, W, 3) array, or an iterable of uint8 (H, W, 3) frames, which are taken one at a time.
         fps: frames a second.
         options: encoder options of FFmpeg, such as `{"crf": "18", "preset": "veryfast", "g": "12"}`.
+        sound_of: video file whose sound, if it has any, is taken along, as long as the frames last; not for gif.
 
     Raises:
         ValueError: unknown suffix, no frames, frames of different sizes or not uint8 (H, W, 3), `fps` not positive.
@@ -71,7 +75,7 @@ def write_video(
         raise ValueError(f"there are no frames to write to {path}")
     checked = _checked(chain([first], remaining), np.shape(first), path)
     with atomic_write(path) as file:
-        _encode(file, checked, np.shape(first), rate, coding, dict(options or {}))
+        _encode(file, checked, np.shape(first), rate, coding, dict(options or {}), sound_of)
 
 
 def _encode(
@@ -81,12 +85,14 @@ def _encode(
     rate: Fraction,
     coding: _Coding,
     options: dict[str, str],
+    sound_of: str | os.PathLike[str] | None,
 ) -> None:
     import av
 
     encoder = next(name for name in coding.encoders if name in av.codecs_available)
     height, width = shape[:2]
-    with av.open(file, "w", format=coding.container) as container:
+    with ExitStack() as opened:
+        container = opened.enter_context(av.open(file, "w", format=coding.container))
         stream = container.add_stream(encoder, rate=rate, options={**coding.options, **options})
         stream.height, stream.width = height, width
         stream.pix_fmt = _pixel_format(encoder, height, width)
@@ -95,11 +101,18 @@ def _encode(
             stream.bit_rate = int(height * width * float(rate) * _MPEG4_BITS_PER_PIXEL)
         elif encoder.startswith("libvpx"):
             stream.bit_rate = 0
+        sound = (
+            None if sound_of is None else CopiedSound(opened.enter_context(av.open(os.fspath(sound_of))), container)
+        )
         for number, pixels in enumerate(frames):
             frame = _indexed_frame(pixels) if encoder == "gif" else av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
+            if sound is not None:
+                sound.copy_until((number + 1) / rate)
         container.mux(stream.encode(None))
+        if sound is not None:
+            sound.finish()
 
 
 def _pixel_format(encoder: str, height: int, width: int) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import ImageFont
 
-ACTIONS_SHOWN = 3
+ACTIONS_SHOWN, NAME_LENGTH = 3, 24
 # Of the height of a frame.
 TEXT_SIZE, LINE_WIDTH = 1 / 28, 1 / 180
 SMALLEST_TEXT = 10
@@ -44,7 +44,7 @@ def draw_action_frames(key_frames: Sequence[Mapping[str, Any]], title: str) -> "
         frame = frame_shown_at(still["video"], still["timestamp"], still["fps"])
         scale = np.array([frame.shape[1], frame.shape[0]] * 2)
         people = still["people"]
-        boxes = [(np.asarray(person["box"]) * scale, action_text(person["actions"])) for person in people]
+        boxes = [(np.asarray(person["box"]) * scale, "\n".join(action_lines(person["actions"]))) for person in people]
         panels.append(PicturePanel(frame, boxes, still["title"], [person_colour(p["person"]) for p in people]))
     return draw_picture_grid(panels, title)
 
@@ -65,9 +65,9 @@ def frame_shown_at(video: VideoSource, timestamp: float, fps: float | None = Non
     return next(clips)[0].permute(1, 2, 0).numpy()
 
 
-def action_text(actions: Sequence[tuple[str, float]]) -> str:
-    """Name the best actions of a person with their scores, `walk 0.92, talk to 0.61`."""
-    return ", ".join(f"{textwrap.shorten(name, 28)} {score:.2f}" for name, score in actions[:ACTIONS_SHOWN])
+def action_lines(actions: Sequence[tuple[str, float]]) -> list[str]:
+    """Name the best actions of a person with their scores, such as `walk 0.92`."""
+    return [f"{textwrap.shorten(name, NAME_LENGTH)} {score:.2f}" for name, score in actions[:ACTIONS_SHOWN]]
 
 
 def annotate_frame(frame: np.ndarray, people: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -92,7 +92,7 @@ def annotate_frame(frame: np.ndarray, people: Sequence[Mapping[str, Any]]) -> np
         left, top, right, bottom = np.asarray(person["box"]) * [width, height, width, height]
         colour = person_colour(person["person"])
         draw.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=_line_width(height))
-        lines = [f"{person['person'] + 1}", *(action_text([action]) for action in person["actions"][:ACTIONS_SHOWN])]
+        lines = [f"{person['person'] + 1}", *action_lines(person["actions"])]
         _write_lines(draw, lines, (left, top), colour, font, (width, height))
     return np.asarray(picture)
 

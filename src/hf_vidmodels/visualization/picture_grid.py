@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BOX_COLOR = "#D55E00"
 COLUMNS = 4
 PICTURE_SIZE = 2.6
+LINE_POINTS = 9
 
 
 class PicturePanel(NamedTuple):
@@ -51,7 +52,11 @@ def draw_picture_grid(panels: Sequence[PicturePanel], title: str) -> "Figure":
             axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=1.5))
             if name:
                 label = {"fontsize": 7, "color": "white", "backgroundcolor": colour}
-                axes.text(left, top, plain_text(name), va="bottom", **label)
+                # Inside the box where there is no room over it; a long name must not shrink the pictures.
+                needed = (LINE_POINTS * (name.count("\n") + 1) + LINE_POINTS) / (72 * PICTURE_SIZE) * picture.shape[1]
+                place = "bottom" if top >= needed else "top"
+                text = axes.text(left, top, plain_text(name), va=place, clip_on=True, **label)
+                text.set_in_layout(False)
         axes.set_title(plain_text(textwrap.shorten(caption, 40)), fontsize=8)
     return figure
 

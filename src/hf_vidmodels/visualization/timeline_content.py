@@ -114,6 +114,7 @@ def collect_timeline(
     max_classes: int | None = None,
     min_score: float | None = None,
     top_k: int | None = None,
+    row_colours: Sequence[str] | None = None,
 ) -> TimelineContent:
     """Check one video's results and choose what a timeline shows of them.
 
@@ -131,6 +132,7 @@ def collect_timeline(
         max_classes: number of classes shown at most; classes of the reference come first, then the best scores.
         min_score: predictions below it are left out.
         top_k: number of predictions shown per class at most, the best ones.
+        row_colours: colour of each class, by id; rows then stand in the order of the ids.
 
     Raises:
         ValueError: when an array has the wrong shape or values, a label has no name, or a limit is not positive.
@@ -158,6 +160,8 @@ def collect_timeline(
     true_classes = set(reference_labels.tolist())
     classes = [*dict.fromkeys(labels_by_score), *sorted(true_classes.difference(labels_by_score))]
     classes.sort(key=lambda label: label not in true_classes)
+    if row_colours is not None:
+        classes.sort()
     shown_classes = classes[:max_classes]
     if not classes and class_scores is not None:
         strongest = np.argsort(-class_scores.max(axis=0), kind="stable")[:NUM_FALLBACK_CLASSES]
@@ -171,7 +175,7 @@ def collect_timeline(
             TimelineRow(
                 label=label,
                 name=names[label],
-                color=PALETTE[position % len(PALETTE)],
+                color=PALETTE[position % len(PALETTE)] if row_colours is None else row_colours[label],
                 reference=true_segments[np.argsort(true_segments[:, 0], kind="stable")],
                 segments=segments[chosen],
                 scores=scores[chosen],

@@ -54,6 +54,7 @@ def write_timeline_page(
     curve_times: Any = None,
     title: str | None = None,
     embed_video: bool = False,
+    row_colours: Sequence[str] | None = None,
 ) -> Path:
     """Write a self-contained HTML page that plays `video_path` over a clickable timeline of its segments.
 
@@ -74,6 +75,7 @@ def write_timeline_page(
         curve_times: `(T,)` seconds of the curves' values; by default the centres of T equal parts of the video.
         title: heading; the file name of the video by default.
         embed_video: put the video into the page instead of linking to it (at most `MAX_EMBEDDED_BYTES`).
+        row_colours: colour of each class, by id; the rows then stand in the order of the ids, not by score.
 
     Returns:
         `path`.
@@ -93,6 +95,7 @@ def write_timeline_page(
         attention=attention,
         class_scores=class_scores,
         curve_times=curve_times,
+        row_colours=row_colours,
     )
     source = _video_source(path, video_path, embed_video)
     page = (
