@@ -18,8 +18,8 @@ mean average precision over the classes:
 For image classification, of this package or of transformers: accuracies, and a sheet of pictures with their answers:
     hf-vidmodels evaluate --model runs/resnet --dataset_name pictures --split test --output_dir evaluation
 
-For action detection: frame-mAP at the key times and, where the corpus numbers people, video-mAP of linked tubes, by the
-rules of AVA, ACT or MultiSports:
+For action detection: frame-mAP at the key times and, where the corpus numbers people, video-mAP of linked tubes, by
+the rules of AVA, ACT or MultiSports:
     hf-vidmodels evaluate --model runs/step --dataset_name embedded/tubes --output_dir evaluation
     hf-vidmodels evaluate --model org/step-ucf24 --dataset_name ucf101_24 --data_dir ucf24 --rules act \
         --output_dir evaluation

@@ -32,8 +32,8 @@ its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO fi
     hf-vidmodels predict --model runs/mal --input pictures --boxes boxes.json --output_dir masks
 
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end. The same command again
-goes on where it was stopped (of a film, at the second where it was), and tries again what failed. Several processes that `accelerate launch` or
-`--num_processes` starts share the files, each on its own device.
+goes on where it was stopped (in a film, at the second where it was), and tries again what failed. Several processes
+that `accelerate launch` or `--num_processes` starts share the files, each on its own device.
 """
 
 import argparse

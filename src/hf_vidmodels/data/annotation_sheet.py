@@ -12,7 +12,6 @@ import numpy as np
 
 from ..modeling.ops.run_length_masks import decode_rles
 from ..tasks import TASKS, resolve
-from ..visualization.action_frames import frame_shown_at, person_colour
 from ..visualization.figures import new_figure
 from ..visualization.mask_overlays import paint_masks
 from ..visualization.picture_grid import PicturePanel, draw_picture_grid, plain_text
@@ -141,6 +140,8 @@ def _read_objects(example: dict[str, Any], features: Any) -> PicturePanel:
 
 def _read_actions(example: dict[str, Any], features: Any) -> PicturePanel:
     """Show people in the colour of who they are, with when what they do begins and ends, and proposals in grey."""
+    from ..visualization.action_frames import frame_shown_at, person_colour
+
     frame = frame_shown_at(example["video"], example["timestamp"], example.get("fps"))
     scale = np.array([frame.shape[1], frame.shape[0]] * 2)
     boxes = [(np.asarray(box) * scale, name) for box, name in _named_people(example, features["labels"].feature)]
