@@ -15,7 +15,10 @@ def examples_of(page):
 EXAMPLES = examples_of(PAGE)
 
 
-@pytest.mark.parametrize("example", EXAMPLES + examples_of(DOCS / "mal.md") + examples_of(DOCS / "gta.md"))
+@pytest.mark.parametrize(
+    "example",
+    EXAMPLES + examples_of(DOCS / "mal.md") + examples_of(DOCS / "gta.md") + examples_of(DOCS / "action_detection.md"),
+)
 def test_the_examples_of_the_pages_run(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

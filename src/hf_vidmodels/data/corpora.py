@@ -17,6 +17,11 @@ from .contracts import (
 from .instances.mask_corpora import MASK_TASK
 from .own.own_corpora import read_own_corpus
 from .own.temporal_corpora import TEMPORAL_TASK
+from .published.published_action_corpora import (
+    ACTION_TASK,
+    PUBLISHED_ACTION_CORPORA,
+    read_published_action_corpus,
+)
 from .published.published_mask_corpora import PUBLISHED_MASK_CORPORA, read_published_mask_corpus
 from .published.published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
 from .published.published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
@@ -67,8 +72,8 @@ def load_corpus(
             where its columns do.
         allow_out_of_duration: whether segments beyond the end of their video are a warning instead of an error;
             None = for published corpora only, as THUMOS-14 has 30 of them.
-        media_dir: folder of the videos of published lists of videos (`kinetics400`, `something_something_v2`, ...);
-            None = found under `data_dir`.
+        media_dir: folder of the videos of published lists of videos (`kinetics400`, `ava_v2.2`, ...); None = found
+            under `data_dir`.
         skip_missing_files: leave out videos of such lists that are not there, with a warning that counts them.
 
     Returns:
@@ -122,8 +127,9 @@ def _read_corpus(
     if task is not None:
         task_contract(task)
     name = os.fspath(name_or_path)
-    if (media_dir is not None or skip_missing_files) and name not in PUBLISHED_VIDEO_CORPORA:
-        known = ", ".join(PUBLISHED_VIDEO_CORPORA)
+    with_lists = (*PUBLISHED_VIDEO_CORPORA, *PUBLISHED_ACTION_CORPORA)
+    if (media_dir is not None or skip_missing_files) and name not in with_lists:
+        known = ", ".join(with_lists)
         raise ValueError(
             f"media_dir and skip_missing_files are for published lists of videos ({known}), not for {name}"
         )
@@ -155,6 +161,9 @@ def _read(
     if name in PUBLISHED_VIDEO_CORPORA:
         splits = read_published_video_corpus(name, data_dir, media_dir, skip_missing_files=skip_missing_files)
         return Corpus(splits, VIDEO_TASK, is_published=True)
+    if name in PUBLISHED_ACTION_CORPORA:
+        splits = read_published_action_corpus(name, data_dir, media_dir, skip_missing_files=skip_missing_files)
+        return Corpus(splits, ACTION_TASK, is_published=True)
     if name in PUBLISHED_MASK_CORPORA:
         directory = None if data_dir is None else Path(data_dir)
         return Corpus(read_published_mask_corpus(name, directory), MASK_TASK, is_published=True)
@@ -191,6 +200,7 @@ def _unknown_corpus(name: str) -> FileNotFoundError:
         *PUBLISHED_TEMPORAL_CORPORA,
         *PUBLISHED_OBJECT_CORPORA,
         *PUBLISHED_VIDEO_CORPORA,
+        *PUBLISHED_ACTION_CORPORA,
         *PUBLISHED_MASK_CORPORA,
         *embedded,
     ]

@@ -5,7 +5,8 @@ Read are, in this order:
 1. what `datasets` saved: folders of `save_to_disk` and folders of parquet files;
 2. COCO instance files: `annotations.json`, `instances_*.json`, ... with the pictures in `images`;
 3. `metadata.jsonl`, `metadata.csv` or `metadata.json` with the columns of the task, one example a row;
-   `annotations.csv` with one action a row; `annotations.json` or `gt.json` in ActivityNet's form;
+   `annotations.csv` with one action a row; `annotations.json` or `gt.json` in ActivityNet's form; `annotations.csv` or
+   `annotations.jsonl` with one box and action a row (`action_boxes.py`);
 4. the same tables one for each split: `train.csv`, `validation.csv`, ... or `train/metadata.csv`, ...;
 5. for classification, a folder for each class (`train/archery/1.mp4`, ...; `class_folders.py`).
 
@@ -28,6 +29,7 @@ from ..instances.own_instance_files import find_instance_files, read_own_instanc
 from ..published.published_temporal_corpora import read_ids
 from ..shared_data_sets import read_saved_data_set
 from ..split_names import SPLIT_NAMES, split_named
+from .action_boxes import is_action_box_table, join_action_boxes
 from .class_folders import CLASS_FOLDER_TASKS, DEFAULT_SPLIT, find_class_folder_task, read_class_folders
 from .example_tables import (
     LIST_SEPARATOR,
@@ -99,6 +101,7 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
     if not tables:
         return _read_class_folders(path, task)
     contents = [(table, _read_table(table)) for table in tables]
+    contents = [(table, _joined_boxes(content)) for table, content in contents]
     columns = {name for _, content in contents if isinstance(content, list) for row in content for name in row.cells}
     if task is None:
         task = _task_of(contents, columns)
@@ -145,6 +148,13 @@ def _read_table(table: _Table) -> dict[str, VideoAnnotation] | list[Row]:
     if table.path.suffix.lower() == ".json" and read_text(table.path).lstrip().startswith("{"):
         return read_annotation_json(table.path)
     return [Row(_named_media(row.cells), row.where, row.root) for row in read_rows(table.path, table.root)]
+
+
+def _joined_boxes(content: dict[str, VideoAnnotation] | list[Row]) -> dict[str, VideoAnnotation] | list[Row]:
+    """Join a table with one row for each box and action to rows of key times."""
+    if isinstance(content, dict) or not content or not is_action_box_table(content[0].cells):
+        return content
+    return join_action_boxes(content)
 
 
 def _named_media(cells: dict[str, Any]) -> dict[str, Any]:
