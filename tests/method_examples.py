@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from transformers import ResNetConfig
 
-from hf_vidmodels import AsmLocConfig, GtaConfig, L2CafConfig, MalConfig, SttsConfig, VideoResNetConfig
+from hf_vidmodels import (
+    AsmLocConfig,
+    GtaConfig,
+    L2CafConfig,
+    MalConfig,
+    SemiformerConfig,
+    SttsConfig,
+    VideoResNetConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,16 @@ def mal_batch() -> dict[str, Any]:
     }
 
 
+def semiformer_config(**overrides: Any) -> SemiformerConfig:
+    settings = {"num_labels": 5, "num_hidden_layers": 3, "hidden_size": 24, "drop_path_rate": 0.0}
+    return SemiformerConfig.from_preset("tiny-semiformer", **(settings | overrides))
+
+
+def semiformer_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    return {"pixel_values": torch.randn(4, 3, 64, 64, generator=generator), "labels": torch.tensor([0, 3, 1, 4])}
+
+
 def stts_config(**overrides: Any) -> SttsConfig:
     return SttsConfig.from_preset("tiny-mvit", **({"num_labels": 5, "num_noise_samples": 20} | overrides))
 
@@ -116,6 +134,7 @@ EXAMPLES = {
     "gta": MethodExample(gta_config, gta_batch, (2, 5)),
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
     "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),
+    "semiformer": MethodExample(semiformer_config, semiformer_batch, (4, 5)),
     # Scores are stretched to [0, 1], so what is added to all of them changes nothing.
     "stts": MethodExample(
         stts_config,

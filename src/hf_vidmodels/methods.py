@@ -129,6 +129,13 @@ METHODS = (
         model_type="mask_auto_labeler",
     ),
     Method(
+        stem="semiformer",
+        config="SemiformerConfig",
+        processor="SemiformerImageProcessor",
+        models={"image-classification": "SemiformerForImageClassification"},
+        outputs=("SemiformerOutput",),
+    ),
+    Method(
         stem="stts",
         config="SttsConfig",
         processor="SttsVideoProcessor",
