@@ -52,7 +52,12 @@ class LabelledPictures(TorchDataset):
 
     def name(self, index: int) -> str:
         """The path of a picture, or its number where it has none."""
-        from datasets import Image
+        return picture_name(self._dataset, index)
 
-        stored = self._dataset.cast_column("image", Image(decode=False))[index]["image"]
-        return stored["path"] or f"picture {index}"
+
+def picture_name(dataset: "Dataset", index: int) -> str:
+    """Give the path of the picture of a row, or its number where it has none."""
+    from datasets import Image
+
+    stored = dataset.select([index]).cast_column("image", Image(decode=False))[0]["image"]
+    return stored["path"] or f"picture {index}"

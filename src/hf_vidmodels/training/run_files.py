@@ -54,6 +54,7 @@ _WRITTEN_BY_RUNS = (
     FIGURES_FOLDER,
     TRACKER_FOLDER,
     ".eval_results",
+    "averaged",
     LOG_FILE,
     RECIPE_FILE,
     "README.md",

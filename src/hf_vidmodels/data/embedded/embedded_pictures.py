@@ -87,6 +87,15 @@ IMAGES = PictureParameters(
     similar_percent=20,
     labelled_every=5,
 )
+# Small and easy, so that few labels teach something. Every picture has its label, for a training to hide most of them.
+MANY_IMAGES = PictureParameters(
+    splits=(("train", 2000), ("validation", 400), ("test", 1000)),
+    size=32,
+    digits=(1, 1),
+    side=(18, 23),
+    clutter=(1, 2),
+    clutter_side=(8, 14),
+)
 
 
 def picture_scene(rng: np.random.Generator, split: str, parameters: PictureParameters) -> Scene:
