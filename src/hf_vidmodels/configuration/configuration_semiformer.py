@@ -97,7 +97,8 @@ class SemiformerConfig(VidModelsConfig):
     Args:
         image_size: side, or (height, width), that the processor makes; the network takes all sizes that `takes_side`.
         num_channels: of the pictures; 3.
-        patch_size: pixels from one token to the next, a multiple of 16; 16 with a ConvMixer stream.
+        patch_size: pixels from one token to the next, a multiple of 16 where there is a convolution stream; 16 with a
+            ConvMixer.
         hidden_size: width of the tokens.
         num_hidden_layers: transformer blocks, a multiple of 3.
         num_attention_heads: heads of each attention.
@@ -353,7 +354,8 @@ class SemiformerConfig(VidModelsConfig):
         self._require(self.num_med_blocks >= 0, "num_med_blocks", "must not be negative")
         self._require(self.num_channels == 3, "num_channels", "must be 3 (RGB)")
         self._require(self.num_hidden_layers % NUM_STAGES == 0, "num_hidden_layers", "must be divisible by 3")
-        self._require(self.patch_size % 16 == 0, "patch_size", "must be a multiple of 16")
+        if self.has_conv_stream:
+            self._require(self.patch_size % 16 == 0, "patch_size", "must be a multiple of 16")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be divisible by num_attention_heads {self.num_attention_heads}"
@@ -415,13 +417,24 @@ class SemiformerConfig(VidModelsConfig):
 
 def stem_side(side: int) -> int:
     """Give the side of the stem's map from that of the picture, in pixels: halved twice, rounded up."""
-    return -(-(-(-side // 2)) // 2)
+    return ((side + 1) // 2 + 1) // 2
 
 
 SemiformerConfig.presets = {
     "semiformer-small-patch16": {},
     "semiformer-small-patch16-pe": {"use_position_embeddings": True},
     "semiformer-convmixer-12": {"conv_stream": "convmixer"},
+    "embedded-semiformer": {
+        "image_size": 32,
+        "stem_channels": 32,
+        "conv_channel_ratio": 1,
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "drop_path_rate": 0.0,
+        "pseudo_label_threshold": 0.8,
+        "unlabeled_loss_weight": 1.0,
+    },
     "tiny-semiformer": {
         "image_size": 64,
         "conv_channel_ratio": 0.5,

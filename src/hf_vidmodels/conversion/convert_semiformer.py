@@ -195,7 +195,7 @@ def _official_name(name: str, conv_parts: tuple[tuple[str, str], ...]) -> str:
     if part == "middle":
         middle, rest = rest.split(".", 1)
         return f"{block}.med_block.{middle}.{_renamed(rest, conv_parts)}"
-    return f"{block}.{ {'conv': 'cnn_block', 'fusion_conv': 'fusion_block'}[part]}.{_renamed(rest, conv_parts)}"
+    return f"{block}.{ {'conv': 'cnn_block', 'fusion_conv': 'fusion_block'}[part] }.{_renamed(rest, conv_parts)}"
 
 
 def _renamed(name: str, parts: tuple[tuple[str, str], ...]) -> str:

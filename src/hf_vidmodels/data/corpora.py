@@ -22,6 +22,7 @@ from .published.published_action_corpora import (
     PUBLISHED_ACTION_CORPORA,
     read_published_action_corpus,
 )
+from .published.published_image_corpora import IMAGE_TASK, PUBLISHED_IMAGE_CORPORA, read_published_image_corpus
 from .published.published_mask_corpora import PUBLISHED_MASK_CORPORA, read_published_mask_corpus
 from .published.published_object_corpora import OBJECT_TASK, PUBLISHED_OBJECT_CORPORA, read_published_object_corpus
 from .published.published_temporal_corpora import PUBLISHED_TEMPORAL_CORPORA, read_published_temporal_corpus
@@ -158,6 +159,9 @@ def _read(
     if name in PUBLISHED_OBJECT_CORPORA:
         directory = None if data_dir is None else Path(data_dir)
         return Corpus(read_published_object_corpus(name, directory), OBJECT_TASK, is_published=True)
+    if name in PUBLISHED_IMAGE_CORPORA:
+        directory = None if data_dir is None else Path(data_dir)
+        return Corpus(read_published_image_corpus(name, directory), IMAGE_TASK, is_published=True)
     if name in PUBLISHED_VIDEO_CORPORA:
         splits = read_published_video_corpus(name, data_dir, media_dir, skip_missing_files=skip_missing_files)
         return Corpus(splits, VIDEO_TASK, is_published=True)
@@ -199,6 +203,7 @@ def _unknown_corpus(name: str) -> FileNotFoundError:
     known = [
         *PUBLISHED_TEMPORAL_CORPORA,
         *PUBLISHED_OBJECT_CORPORA,
+        *PUBLISHED_IMAGE_CORPORA,
         *PUBLISHED_VIDEO_CORPORA,
         *PUBLISHED_ACTION_CORPORA,
         *PUBLISHED_MASK_CORPORA,

@@ -1,18 +1,22 @@
-"""Which pictures of a corpus are taken as labelled: those of a list, some of every class, or a share of every class."""
+"""Which pictures of a corpus are taken as labelled: those of a list, some of every class, or a share."""
 
 import os
+import random
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..text_files import read_text
+from ..text_files import read_lines
 from .arrow_columns import arrow_column, struct_field
 from .content_checks import name_some
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+OFFICIAL_SEED = 2021
 
 
 def stratified_rows(labels: Sequence[int | None], share: float, seed: int) -> list[int]:
@@ -32,6 +36,21 @@ def stratified_rows(labels: Sequence[int | None], share: float, seed: int) -> li
         generator = np.random.default_rng([seed, labels[rows[0]]])
         chosen += generator.choice(rows, count, replace=False).tolist()
     return sorted(chosen)
+
+
+def official_rows(names: Sequence[str], share: float) -> list[int]:
+    """Draw a share of all rows as the official code does: without regard to classes, from one fixed seed.
+
+    Args:
+        names: of the files, which are drawn from in their natural order.
+        share: in (0, 1].
+
+    Returns:
+        rows, in the natural order of their names.
+    """
+    order = sorted(range(len(names)), key=lambda row: _natural(names[row]))
+    places = random.Random(OFFICIAL_SEED).sample(range(len(order)), int(share * len(order)))
+    return [order[place] for place in sorted(places)]
 
 
 def first_rows_of_classes(labels: Sequence[int | None], count: int) -> list[int]:
@@ -66,30 +85,33 @@ def read_labelled_list(path: str | os.PathLike[str], dataset: "Dataset") -> list
 
     Raises:
         FileNotFoundError: there is no such list.
-        ValueError: a line of another form, twice, or of a file that the data set lacks, by its number; a list of the
-            other kind, whose second column is a class of 1 to 1000.
+        ValueError: a line of another form, twice, or of a file that the data set lacks or has several times; names
+            its number.
     """
-    names = _file_names(dataset)
-    rows_of = {os.path.basename(name): row for row, name in enumerate(names)}
-    rows: dict[int, int] = {}
-    for number, line in enumerate(read_text(Path(path)).splitlines(), start=1):
-        if not line.strip():
-            continue
+    rows_of: dict[str, list[int]] = {}
+    names = file_names(dataset)
+    for row, name in enumerate(names):
+        rows_of.setdefault(PurePath(name).name, []).append(row)
+    lines: dict[int, int] = {}
+    for number, line in read_lines(path):
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) not in (1, 2, 3) or not cells[0] or not all(cell.isdigit() for cell in cells[1:]):
+        if len(cells) not in (1, 3) or not cells[0] or not all(cell.isdigit() for cell in cells[1:]):
             raise ValueError(
-                f"{path}, line {number}: expected a file name, or file name, shard and index, separated by commas, got "
-                f"{line!r}"
+                f"{path}, line {number}: expected a file name, or file name, shard and index, separated by commas, "
+                f"got {line!r}"
             )
-        row = rows_of.get(os.path.basename(cells[0]))
-        if row is None:
-            raise ValueError(f"{path}, line {number}: the data set has no picture {cells[0]!r}")
-        if row in rows:
-            raise ValueError(f"{path}, line {number}: {cells[0]!r} was named in line {rows[row]} already")
-        rows[row] = number
-    if not rows:
+        parts = PurePath(cells[0]).parts
+        found = [row for row in rows_of.get(parts[-1], ()) if PurePath(names[row]).parts[-len(parts) :] == parts]
+        if len(found) != 1:
+            count = f"{len(found)} pictures" if found else "no picture"
+            more = "; give more of its path" if found else ""
+            raise ValueError(f"{path}, line {number}: the data set has {count} {cells[0]!r}{more}")
+        if found[0] in lines:
+            raise ValueError(f"{path}, line {number}: {cells[0]!r} was named in line {lines[found[0]]} already")
+        lines[found[0]] = number
+    if not lines:
         raise ValueError(f"{path} names no picture")
-    return list(rows)
+    return list(lines)
 
 
 def split_by_rows(dataset: "Dataset", rows: Sequence[int], *, exclude: bool = False) -> tuple["Dataset", "Dataset"]:
@@ -127,7 +149,17 @@ def _rows_by_class(labels: Sequence[int | None]) -> list[list[int]]:
     return [by_class[label] for label in sorted(by_class)]
 
 
-def _file_names(dataset: "Dataset") -> list[str]:
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Give what names are sorted by so that 8 comes before 15."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split("([0-9]+)", name)]
+
+
+def file_names(dataset: "Dataset") -> list[str]:
+    """Give the name of each picture's file, of the column `file_name` where there is one.
+
+    Raises:
+        ValueError: the pictures have none.
+    """
     from datasets import Image
 
     if "file_name" in dataset.column_names:

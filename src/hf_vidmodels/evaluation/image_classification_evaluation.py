@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TASK = "image-classification"
 NUM_DRAWN_PICTURES = 16
+# Under which name the answer stands beside those of single heads.
+ANSWER = "answer"
 
 
 def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, accelerator: Accelerator) -> Evaluation:
@@ -65,25 +67,31 @@ def evaluate_image_classifier(
         split: its name, for the report.
         accelerator: whose processes share the pictures.
         batch_size: pictures in one forward pass.
-        is_final: also draw the figure `answers` of pictures from all over the split.
+        is_final: also draw the figures `answers` of pictures from all over the split, and `confusion` of classes.
 
     Returns:
-        Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes) and `mean_class_accuracy`; the five best
-        classes of every picture as predictions.
+        Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes) and `mean_class_accuracy`; of a model with
+        several heads the same of each, such as `conv_top1_accuracy`; the five best classes of every picture as
+        predictions.
 
     Raises:
         ValueError: a picture has no label, or labels are of another kind than the model's.
     """
     require_labels(dataset, split, multi_label=is_multi_label(model.config))
     mine = rows_of_process(accelerator, len(dataset))
-    found: list[tuple[int, np.ndarray]] = []
+    found: list[tuple[int, dict[str, np.ndarray]]] = []
     for start in range(0, len(mine), batch_size):
         rows = list(mine[start : start + batch_size])
         pictures = [dataset[row]["image"].convert("RGB") for row in rows]
-        found += zip(rows, classify_pictures(model, processor, pictures), strict=True)
+        by_head = _probabilities_by_head(model, processor, pictures)
+        found += [(row, {head: values[place] for head, values in by_head.items()}) for place, row in enumerate(rows)]
     by_row = dict(gather_object(found))
-    scores = np.stack([by_row[row] for row in range(len(dataset))])
-    metrics = class_metrics(scores, np.array(dataset["label"]))
+    labels = np.array(dataset["label"])
+    heads = {head: np.stack([by_row[row][head] for row in range(len(dataset))]) for head in by_row[0]}
+    scores = heads.pop(ANSWER)
+    metrics = class_metrics(scores, labels)
+    for head, head_scores in heads.items():
+        metrics |= {f"{head}_{name}": value for name, value in class_metrics(head_scores, labels).items()}
     names, id2label = _names(dataset), model.config.id2label
     answers = [best_classes(row, id2label) for row in scores]
     evaluation = Evaluation(
@@ -101,15 +109,31 @@ def evaluate_image_classifier(
         predictions={"results": dict(zip(names, answers, strict=True))},
     )
     if is_final and accelerator.is_main_process:
-        evaluation.figures = {"answers": _draw_answers(dataset, answers, id2label, split)}
+        from ..visualization.confusion import confusion_counts, draw_confusion
+
+        counts = confusion_counts(scores.argmax(1), labels, scores.shape[1])
+        evaluation.figures = {
+            "answers": _draw_answers(dataset, answers, id2label, split),
+            "confusion": draw_confusion(
+                counts, [id2label[index] for index in range(len(counts))], f"{split} pictures"
+            ),
+        }
     return evaluation
 
 
 def classify_pictures(model: PreTrainedModel, processor: Any, pictures: list[Any]) -> np.ndarray:
     """Give the probabilities of the classes of RGB pictures as float32 (B, C)."""
+    return _probabilities_by_head(model, processor, pictures)[ANSWER]
+
+
+def _probabilities_by_head(model: PreTrainedModel, processor: Any, pictures: list[Any]) -> dict[str, np.ndarray]:
+    """Give what the model answers, and what each of its heads says where it has several, as float32 (B, C)."""
     inputs = processor(pictures, return_tensors="pt").to(model.device, model.dtype)
     with torch.no_grad():
-        return class_probabilities(model(**inputs).logits, model.config).cpu().numpy()
+        output = model(**inputs)
+        heads = model.head_probabilities(output) if hasattr(model, "head_probabilities") else {}
+        found = {ANSWER: class_probabilities(output.logits, model.config), **heads}
+    return {head: values.cpu().numpy() for head, values in found.items()}
 
 
 def _names(dataset: "Dataset") -> list[str]:

@@ -1,9 +1,9 @@
-"""Semiformer: Weng et al., "Semi-Supervised Vision Transformers", ECCV 2022, arXiv 2111.11067. Written from facts about
-the official code (commit 0e3b5be).
+"""Semiformer: Weng et al., "Semi-Supervised Vision Transformers", ECCV 2022, arXiv 2111.11067. Written from facts
+about the official code (commit 0e3b5be).
 
 A classifier of pictures with a convolution and a transformer stream, which exchange features in every block and have a
-head each. On pictures without labels the convolution head, in evaluation mode, labels a weakly augmented view, and both
-heads learn that label on a strongly augmented one.
+head each. On pictures without labels the convolution head, in evaluation mode, labels a weakly augmented view, and
+both heads learn that label on a strongly augmented one.
 """
 
 import math
@@ -90,7 +90,8 @@ class StreamAnswers:
             return [None if value is None else value[chosen] for value in values]
 
         logits, features = (
-            {stream: value[chosen] for stream, value in by_stream.items()} for by_stream in (self.logits, self.features)
+            {stream: value[chosen] for stream, value in by_stream.items()}
+            for by_stream in (self.logits, self.features)
         )
         return StreamAnswers(logits, features, part(self.maps), part(self.tokens), part(self.attentions))
 
@@ -126,7 +127,9 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
                 self.conv_embeddings = ConvMixerEmbedding(
                     config.num_channels, first_width, config.convmixer_patch_size, config.convmixer_batch_norm_eps
                 )
-            self.first_conv = conv_block(config, first_width if is_mixer else config.stem_channels, first_width, is_first=True)
+            self.first_conv = conv_block(
+                config, first_width if is_mixer else config.stem_channels, first_width, is_first=True
+            )
         if config.has_transformer_stream:
             embedded = (
                 (config.stem_channels, config.token_stride)
@@ -303,9 +306,7 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
         labels, weights = pseudo_labels(
             first, last, config.pseudo_label_source, config.pseudo_label_threshold, config.pseudo_label_temperature
         )
-        losses = unlabelled_losses(
-            list(strong.logits.values()), labels, weights, config.unlabeled_label_smoothing
-        )
+        losses = unlabelled_losses(list(strong.logits.values()), labels, weights, config.unlabeled_label_smoothing)
         for stream, loss in zip(strong.logits, losses, strict=True):
             output[f"unlabeled_{stream}_loss"] = loss
         loss = _weighted_sum(losses, self._weights_of(strong, config.unlabeled_head_loss_weights))
@@ -332,8 +333,10 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
 
     @staticmethod
     def _weights_of(answers: StreamAnswers, weights: Sequence[float]) -> list[float]:
-        """Give the weights of the heads that there are; they are named for the convolution and the transformer head."""
-        return [weight for stream, weight in zip((CONV, TRANSFORMER), weights, strict=True) if stream in answers.logits]
+        """Give the weights of the heads that there are, out of those of the convolution and the transformer head."""
+        return [
+            weight for stream, weight in zip((CONV, TRANSFORMER), weights, strict=True) if stream in answers.logits
+        ]
 
     @contextmanager
     def _evaluated(self) -> Iterator[None]:

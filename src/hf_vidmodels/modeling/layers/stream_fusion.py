@@ -1,4 +1,4 @@
-"""How a map of convolutions and a sequence of tokens hand their features to each other (Semiformer, after Conformer)."""
+"""How a map of convolutions and a sequence of tokens hand features to each other (Semiformer, after Conformer)."""
 
 import torch
 from torch import nn

@@ -1,5 +1,5 @@
-"""Losses between the features of two views of the same pictures, options of Semiformer's official code that its scripts
-leave off.
+"""Losses between the features of two views of the same pictures: options of Semiformer's official code that its
+scripts leave off.
 """
 
 import torch

@@ -9,7 +9,11 @@ from ...configuration.configuration_semiformer import CONV, TRANSFORMER, VOTE_RU
 
 
 def pseudo_labels(
-    conv_logits: torch.Tensor, transformer_logits: torch.Tensor, source: str, threshold: float, temperature: float = 1.0
+    conv_logits: torch.Tensor,
+    transformer_logits: torch.Tensor,
+    source: str,
+    threshold: float,
+    temperature: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Label pictures by what both heads say of them.
 

@@ -1,5 +1,5 @@
-"""The loss of one or several heads on labelled pictures and on pictures with pseudo-labels (Semiformer, equation of its
-training; with one head that of FixMatch).
+"""The loss of one or several heads on labelled pictures and on pictures with pseudo-labels: Semiformer's, which with
+one head is that of FixMatch.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""RandAugment for pictures, in the two forms that Semiformer trains with: ImageNet's and, for small pictures, FixMatch's.
+"""RandAugment for pictures in the two forms that Semiformer trains with: ImageNet's, and FixMatch's for small ones.
 
-Cubuk et al., arXiv 1909.13719, as timm 0.3.2 applies it, and Sohn et al., NeurIPS 2020. Operations are torchvision's on
-PIL pictures, which are interpolated as Pillow does; shears and shifts, which torchvision centres, are Pillow's.
+Cubuk et al., arXiv 1909.13719, as timm 0.3.2 applies it, and Sohn et al., NeurIPS 2020. Operations are torchvision's
+on PIL pictures, which are interpolated as Pillow does; shears and shifts, which torchvision centres, are Pillow's.
 All choices come from a NumPy generator.
 """
 
@@ -14,8 +14,6 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from .video_rand_augment import GREATEST_MAGNITUDE
-
-
 
 IMAGENET_FILL = (124, 116, 104)
 CUTOUT_COLOUR = (125, 123, 114)

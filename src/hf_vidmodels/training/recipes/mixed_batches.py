@@ -1,5 +1,5 @@
-"""Which pictures meet in a batch: labelled ones alone, or with pictures without labels, in the official order or in one
-of our own.
+"""Which pictures meet in a batch: labelled ones alone, or with pictures without labels, in the official order or in
+one of our own.
 
 Facts of the official code (commit 0e3b5be); the chain is the idea of USB's sampler (Wang et al., NeurIPS 2022), which
 draws a new permutation when one is used up, so that every picture comes before any comes again.
@@ -65,7 +65,9 @@ class MixedBatches:
             self.steps = self._length(self.num_labelled) // self.labelled_per_batch
         if self.order == OFFICIAL_REPEATED:
             # What is cut to a multiple of 256 pictures is shared by the processes.
-            self.steps = self.num_labelled // LENGTH_UNIT * LENGTH_UNIT // self.num_processes // self.labelled_per_batch
+            self.steps = (
+                self.num_labelled // LENGTH_UNIT * LENGTH_UNIT // self.num_processes // self.labelled_per_batch
+            )
             if not self.steps:
                 raise ValueError(
                     f"sampler official_repeated needs at least {LENGTH_UNIT} labelled pictures and a batch of each of "
@@ -131,7 +133,7 @@ def epoch_shares(epoch: int, count: int, num_processes: int) -> np.ndarray:
 
 
 def repeated_shares(epoch: int, count: int, num_processes: int) -> np.ndarray:
-    """Share a permutation in which every picture comes three times in a row, and cut it (DeiT's repeated augmentation).
+    """Share a permutation in which every picture comes three times in a row, and cut it (repeated augmentation).
 
     Returns:
         int64 (processes, places); a picture's second and third time are places beyond the first `count`.
@@ -156,5 +158,7 @@ def chained_order(seed: int, count: int, start: int, length: int) -> np.ndarray:
         comes twice.
     """
     first, last = start // count, (start + length - 1) // count
-    chain = np.concatenate([epoch_order(seed, number, count) + (number - first) * count for number in range(first, last + 1)])
+    chain = np.concatenate(
+        [epoch_order(seed, number, count) + (number - first) * count for number in range(first, last + 1)]
+    )
     return chain[start - first * count :][:length]

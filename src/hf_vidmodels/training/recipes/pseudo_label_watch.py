@@ -1,4 +1,4 @@
-"""A few pictures without labels, and what the network says of them as training goes on: for the eyes, not for the loss."""
+"""A few pictures without labels, and what the network says of them as training goes on, for people to look at."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,9 @@ class PseudoLabelWatch:
         """Draw the pictures and what was said of them."""
         from ...visualization.pseudo_label_sheet import draw_pseudo_labels
 
-        truth = [None if label is None else class_names[label] for label in arrow_column(self.pictures, "label").to_pylist()]
+        truth = [
+            None if label is None else class_names[label] for label in arrow_column(self.pictures, "label").to_pylist()
+        ]
         moments = [
             (
                 f"epoch {moment['epoch']}",

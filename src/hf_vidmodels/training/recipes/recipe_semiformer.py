@@ -18,11 +18,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, default_collate
 
 from ...data.arrow_columns import arrow_column
-from ...data.contracts import class_names_of
 from ...data.corpora import load_corpus
-from ...data.labelled_subsets import first_rows_of_classes, read_labelled_list, split_by_rows, stratified_rows
+from ...data.labelled_subsets import (
+    file_names,
+    first_rows_of_classes,
+    official_rows,
+    read_labelled_list,
+    split_by_rows,
+    stratified_rows,
+)
 from ...data.split_names import UNLABELLED_SPLIT
-from ...data.two_stream_pictures import LABELLED, UNKNOWN, TwoStreamPictures
+from ...data.two_stream_pictures import LABELLED, TwoStreamPictures
 from ...evaluation.class_scores import require_labels
 from ...evaluation.evaluation import Evaluation
 from ...modeling.modeling_semiformer import SemiformerForImageClassification
@@ -65,8 +71,8 @@ class SemiformerRecipe(ImageClassificationRecipe):
         """Load the corpus and decide which pictures count as labelled.
 
         Raises:
-            ValueError: for missing splits or labels, a corpus without pictures to learn from without labels, and mixing
-                of an odd number of labelled pictures.
+            ValueError: for missing splits or labels, a corpus without pictures to learn from without labels, and
+                mixing of an odd number of labelled pictures.
         """
         args = self.args
         corpus = load_corpus(args.dataset_name, data_dir=args.data_dir, task=self.task)
@@ -96,6 +102,8 @@ class SemiformerRecipe(ImageClassificationRecipe):
             rows = read_labelled_list(args.labelled_list, train)
         elif args.labels_per_class is not None:
             rows = first_rows_of_classes(labels, args.labels_per_class)
+        elif args.labelled_share is not None and args.labelled_draw == "official":
+            rows = official_rows(file_names(train), args.labelled_share)
         elif args.labelled_share is not None:
             rows = stratified_rows(labels, args.labelled_share, args.label_seed)
         else:
@@ -137,9 +145,7 @@ class SemiformerRecipe(ImageClassificationRecipe):
         """Give views of the pictures of both kinds."""
         views = self.args.picture_views(self.processor)
         generator_for = partial(sample_generator, self.args.seed)
-        return TwoStreamPictures(
-            self.train, self.unlabelled, generator_for, views.labelled, views.strong, views.weak
-        )
+        return TwoStreamPictures(self.train, self.unlabelled, generator_for, views.labelled, views.strong, views.weak)
 
     def train_dataloader(self, stage_index: int) -> DataLoader:
         """Return the loader of mixed batches."""
@@ -182,7 +188,11 @@ class SemiformerRecipe(ImageClassificationRecipe):
         return model
 
     def _sentence(self, name: str, batches: MixedBatches) -> str:
-        labelled, unlabelled, processes = batches.labelled_per_batch, batches.unlabelled_per_batch, batches.num_processes
+        labelled, unlabelled, processes = (
+            batches.labelled_per_batch,
+            batches.unlabelled_per_batch,
+            batches.num_processes,
+        )
         epochs = self.args.num_train_epochs
         sentence = (
             f"Stage {name}: an epoch is {batches.steps} steps of {labelled} of {len(self.train)} labelled pictures"
@@ -193,9 +203,10 @@ class SemiformerRecipe(ImageClassificationRecipe):
             seen = epochs * len(batches) * unlabelled
             config = self.model.config
             sentence += (
-                f"; in {epochs} epochs {seen} pictures are seen without labels, {seen / len(self.unlabelled):.1f} times "
-                f"each in the mean. The weights in training (no average) label them in evaluation mode, by "
-                f"{config.pseudo_label_source!r} from a confidence of {config.pseudo_label_threshold:g}"
+                f"; in {epochs} epochs {seen} pictures are seen without labels, each "
+                f"{seen / len(self.unlabelled):.1f} times in the mean. The weights in training (no average) label "
+                f"them in evaluation mode, by {config.pseudo_label_source!r} from a confidence of "
+                f"{config.pseudo_label_threshold:g}"
             )
         return f"{sentence}."
 
@@ -275,9 +286,7 @@ class SemiformerRecipe(ImageClassificationRecipe):
 
     # -- results
 
-    def evaluate(
-        self, model: SemiformerForImageClassification, stage_index: int, *, final: bool
-    ) -> Evaluation:
+    def evaluate(self, model: SemiformerForImageClassification, stage_index: int, *, final: bool) -> Evaluation:
         """Classify the evaluation pictures by both heads, and by the published average where that is asked for."""
         evaluation = super().evaluate(model, stage_index, final=final)
         if self.args.evaluate_average:

@@ -1,4 +1,6 @@
-"""The arguments of Semiformer's recipe. Defaults are those of the official scripts (commit 0e3b5be) where they have one."""
+"""The arguments of Semiformer's recipe. Defaults are those of the official scripts (commit 0e3b5be), where they have
+one.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -43,6 +45,11 @@ class SemiformerArguments(ClassificationArguments):
     labelled_share: float | None = argument(
         None, "Draw this share of every class as labelled; which ones follows from label_seed."
     )
+    labelled_draw: Literal["stratified", "official"] = argument(
+        "stratified",
+        "How labelled_share is drawn. official: of all pictures in the natural order of their names, from the "
+        "official code's one seed, whatever their classes.",
+    )
     label_seed: int = argument(0, "Seed of that draw, apart from the run's, so that runs can share their labels.")
     exclude_labelled: bool = argument(
         False, "Leave labelled pictures out of those that are learned from without labels."
@@ -72,7 +79,9 @@ class SemiformerArguments(ClassificationArguments):
     )
     learning_rate: float = argument(1e-3, "Peak learning rate.", group="optimisation")
     weight_decay: float = argument(
-        0.05, "Weight decay of matrices and kernels; norms, biases and the class token have none.", group="optimisation"
+        0.05,
+        "Weight decay of matrices and kernels; norms, biases and the class token have none.",
+        group="optimisation",
     )
     lr_scheduler_type: Literal["cosine_by_epoch", "cosine_by_step", CommonSchedule] = argument(
         BY_EPOCH,
