@@ -92,9 +92,9 @@ MANY_IMAGES = PictureParameters(
     splits=(("train", 2000), ("validation", 400), ("test", 1000)),
     size=32,
     digits=(1, 1),
-    side=(18, 23),
-    clutter=(1, 2),
-    clutter_side=(8, 14),
+    side=(20, 24),
+    clutter=(0, 1),
+    clutter_side=(6, 10),
 )
 
 

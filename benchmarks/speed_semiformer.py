@@ -1,0 +1,206 @@
+"""What Semiformer's form saves: time of a forward pass, of a semi-supervised step, and of a table of pseudo-labels.
+
+The plain form is what the official code computes: maps are projected before they are averaged, attention is
+not fused, channels come first, and the rules that let heads vote look at one picture at a time. Both forms have the same
+weights and take the same pictures in the same run, in alternating order; a round gives one ratio and the median counts.
+With one thread the process's own time is measured, which other processes disturb less than the clock.
+
+    python benchmarks/speed_semiformer.py
+    python benchmarks/speed_semiformer.py --rounds 9 --output speed_semiformer.json
+
+The command fails when a target is missed: the forward pass of the small model on 8 pictures of 224 pixels at most 0.85
+of the plain form, a step at most 0.9, and a table of 1024 pictures at least 20 times as fast.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from torch import nn
+
+from hf_vidmodels import SemiformerConfig, SemiformerForImageClassification
+from hf_vidmodels.atomic_io import write_json
+from hf_vidmodels.configuration.configuration_semiformer import VOTE_RULES
+from hf_vidmodels.modeling import modeling_semiformer
+from hf_vidmodels.modeling.layers.stream_fusion import MapToTokens
+from hf_vidmodels.modeling.ops.pseudo_labels import pseudo_labels
+
+PRESET = "semiformer-small-patch16"
+FORWARD_BATCH, FORWARD_SIDE = 8, 224
+# Labelled pictures and pictures without labels of a step, and their side.
+STEP_LABELLED, STEP_UNLABELLED, STEP_SIDE = 2, 6, 112
+TABLE_PICTURES, TABLE_CLASSES, TABLE_RULE, THRESHOLD = 1024, 1000, "weighted_2", 0.7
+MOST_FORWARD, MOST_STEP, LEAST_TABLE = 0.85, 0.9, 20
+SAME_LOGITS = 1e-3
+
+
+def main() -> None:
+    """Measure, print the ratios, and fail when a target is missed."""
+    arguments = parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    torch.manual_seed(0)
+    fast = SemiformerForImageClassification(SemiformerConfig.from_preset(PRESET, drop_path_rate=0.0))
+    plain = SemiformerForImageClassification(SemiformerConfig.from_preset(PRESET, drop_path_rate=0.0))
+    plain.load_state_dict(fast.state_dict())
+    plain.set_attn_implementation("eager")
+    difference = largest_difference(fast, plain)
+    found = {
+        "forward": ratio(forward_of(fast), as_plain(forward_of(plain)), arguments.rounds, clock),
+        "step": ratio(step_of(fast), as_plain(step_of(plain)), arguments.rounds, clock),
+        "table": ratio(table, table_by_loop, max(arguments.rounds, 3), clock),
+    }
+    rows = (
+        ("forward", f"forward pass of {FORWARD_BATCH} pictures of {FORWARD_SIDE}", MOST_FORWARD),
+        ("step", f"step of {STEP_LABELLED} labelled and {STEP_UNLABELLED} other pictures of {STEP_SIDE}", MOST_STEP),
+        ("table", f"pseudo-labels of {TABLE_PICTURES} pictures by {TABLE_RULE}", 1 / LEAST_TABLE),
+    )
+    print(f"largest difference of both forms' logits: {difference:.1e}")
+    for name, sentence, most in rows:
+        seconds = found[name]
+        print(
+            f"{sentence}: {seconds['fast']:.4f} s, plain {seconds['plain']:.4f} s, ratio {seconds['ratio']:.3f}, "
+            f"at most {most:g}"
+        )
+    if arguments.output:
+        write_json(arguments.output, {"torch": torch.__version__, "difference": difference, **found})
+    missed = [name for name, _, most in rows if found[name]["ratio"] > most]
+    missed += ["same logits"] if difference > SAME_LOGITS else []
+    if missed:
+        sys.exit(f"missed the target: {', '.join(missed)}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in which both forms take one turn")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    return parser.parse_args()
+
+
+@contextmanager
+def plain_form() -> Iterator[None]:
+    """Let the network compute in the plain form inside the block."""
+
+    def project_then_pool(self: MapToTokens, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        patches = nn.functional.avg_pool2d(self.projection(features), self.ratio).flatten(2).transpose(1, 2)
+        return torch.cat([tokens[:, :1], nn.functional.gelu(self.norm(patches))], dim=1)
+
+    with (
+        patch.object(MapToTokens, "forward", project_then_pool),
+        patch.object(modeling_semiformer, "MAP_FORMAT", torch.contiguous_format),
+    ):
+        yield
+
+
+def as_plain(call: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """Give the call in the plain form."""
+
+    def call_plainly() -> torch.Tensor:
+        with plain_form():
+            return call()
+
+    return call_plainly
+
+
+def pictures(count: int, side: int) -> torch.Tensor:
+    """Make normalised pictures."""
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def forward_of(model: nn.Module) -> Callable[[], torch.Tensor]:
+    """Give a forward pass in evaluation mode."""
+    batch = pictures(FORWARD_BATCH, FORWARD_SIDE)
+
+    def forward() -> torch.Tensor:
+        with torch.inference_mode():
+            return model.eval()(batch).logits
+
+    return forward
+
+
+def step_of(model: nn.Module) -> Callable[[], torch.Tensor]:
+    """Give a semi-supervised step: both passes and the gradients."""
+    batch = {
+        "pixel_values": pictures(STEP_LABELLED, STEP_SIDE),
+        "labels": torch.arange(STEP_LABELLED),
+        "strong_pixel_values": pictures(STEP_UNLABELLED, STEP_SIDE),
+        "weak_pixel_values": pictures(STEP_UNLABELLED, STEP_SIDE).flip(3),
+    }
+
+    def step() -> torch.Tensor:
+        model.train().zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        return loss
+
+    return step
+
+
+def largest_difference(fast: nn.Module, plain: nn.Module) -> float:
+    """Give the largest difference between the logits of both forms."""
+    return float((forward_of(fast)() - as_plain(forward_of(plain))()).abs().max())
+
+
+def two_answers() -> tuple[torch.Tensor, torch.Tensor]:
+    """Make the logits of two heads, about half of which are confident."""
+    generator = torch.Generator().manual_seed(2)
+    answers = torch.randn(2, TABLE_PICTURES, TABLE_CLASSES, generator=generator)
+    sure = torch.randint(TABLE_CLASSES, (2, TABLE_PICTURES, 1), generator=generator)
+    return tuple(answers.scatter_add_(2, sure, 12 * torch.rand(2, TABLE_PICTURES, 1, generator=generator)))
+
+
+ANSWERS = two_answers()
+
+
+def table() -> tuple[torch.Tensor, torch.Tensor]:
+    """Label all pictures at once."""
+    return pseudo_labels(*ANSWERS, TABLE_RULE, THRESHOLD)
+
+
+def table_by_loop() -> tuple[torch.Tensor, torch.Tensor]:
+    """Label one picture at a time by the same rule."""
+    rule, labels, weights = VOTE_RULES[TABLE_RULE], [], []
+    for conv, transformer in zip(*ANSWERS, strict=True):
+        (conv_sure, conv_class), (other_sure, other_class) = conv.softmax(-1).max(-1), transformer.softmax(-1).max(-1)
+        label, weight = int(conv_class), 0.0
+        if conv_sure >= THRESHOLD and other_sure >= THRESHOLD:
+            same = conv_class == other_class
+            weight = 1.0 if same else rule.different
+            if not same and rule.taken == "larger" and conv_sure <= other_sure:
+                label = int(other_class)
+        elif conv_sure >= THRESHOLD:
+            weight = rule.only_conv
+        elif other_sure >= THRESHOLD:
+            label, weight = int(other_class), rule.only_transformer
+        labels.append(label)
+        weights.append(weight)
+    return torch.tensor(labels), torch.tensor(weights)
+
+
+def ratio(
+    fast: Callable[[], object], plain: Callable[[], object], rounds: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Time both forms in turn; give medians in seconds, and the median over the rounds of fast over plain."""
+    seconds: dict[str, list[float]] = {"fast": [], "plain": []}
+    calls = {"fast": fast, "plain": plain}
+    for call in calls.values():
+        call()
+    for turn in range(rounds):
+        for name in list(calls)[:: -1 if turn % 2 else 1]:
+            start = clock()
+            calls[name]()
+            seconds[name].append(clock() - start)
+    ratios = [one / other for one, other in zip(seconds["fast"], seconds["plain"], strict=True)]
+    return {name: statistics.median(values) for name, values in seconds.items()} | {"ratio": statistics.median(ratios)}
+
+
+if __name__ == "__main__":
+    main()
