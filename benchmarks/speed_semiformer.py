@@ -1,9 +1,9 @@
 """What Semiformer's form saves: time of a forward pass, of a semi-supervised step, and of a table of pseudo-labels.
 
-The plain form is what the official code computes: maps are projected before they are averaged, attention is
-not fused, channels come first, and the rules that let heads vote look at one picture at a time. Both forms have the same
-weights and take the same pictures in the same run, in alternating order; a round gives one ratio and the median counts.
-With one thread the process's own time is measured, which other processes disturb less than the clock.
+The plain form is what the official code computes: maps are projected before they are averaged, attention is not
+fused, channels come first, and the rules that let heads vote look at one picture at a time. Both forms have the
+same weights and take the same pictures in the same run, in alternating order; a round gives one ratio and the median
+counts. With one thread the process's own time is measured, which other processes disturb less than the clock.
 
     python benchmarks/speed_semiformer.py
     python benchmarks/speed_semiformer.py --rounds 9 --output speed_semiformer.json

@@ -177,10 +177,11 @@ def stop_if_not_finite(training: Training, parts: StageParts) -> None:
         return
     names = []
     if where is not None:
-        epoch, batch = where
-        items = parts.batches.items_of_batch(epoch, batch)
+        items = parts.batches.items_of_batch(where.epoch, where.number)
         names = training.recipe.sample_names(training.state.stage, items)
-    raise ValueError(non_finite_sentence(where, parts.stage.name, training.state.global_step, names))
+    raise ValueError(
+        non_finite_sentence(where, parts.stage.name, training.state.global_step, names, parts.learning_rates)
+    )
 
 
 def evaluate(training: Training, stage_index: int, final: bool) -> Evaluation:

@@ -6,6 +6,7 @@ Nothing here reads a tensor during a step: losses are summed up on the device an
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from tqdm.auto import tqdm
 from .checkpoints import one_sentence_when_writing_fails
 
 LOG_FILE = "training_log.jsonl"
+
+
+@dataclass(frozen=True)
+class BadBatch:
+    """A batch whose loss was no number.
+
+    Attributes:
+        epoch: its epoch in the stage.
+        number: its position in the epoch.
+        parts: what the recipe logged of it, parts of the loss among it, by name.
+    """
+
+    epoch: int
+    number: int
+    parts: Mapping[str, float]
 
 
 class LossMeter:
@@ -38,6 +54,7 @@ class LossMeter:
 
     def _reset_finiteness(self) -> None:
         self.batches.clear()
+        self.bad_parts: dict[str, torch.Tensor] = {}
         self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
 
     def add(self, loss: torch.Tensor, logs: Mapping[str, torch.Tensor], epoch: int, batch: int) -> None:
@@ -55,16 +72,21 @@ class LossMeter:
             self.counts[name] += 1
         unnoticed = (self.first_bad < 0) & ~torch.isfinite(loss.detach())
         self.first_bad = torch.where(unnoticed, len(self.batches), self.first_bad)
+        for name, value in logs.items():
+            value = value.detach().float()
+            self.bad_parts[name] = torch.where(unnoticed, value, self.bad_parts.get(name, value))
         self.batches.append((epoch, batch))
 
-    def take_bad_batch(self, accelerator: Accelerator) -> tuple[bool, tuple[int, int] | None]:
-        """Return whether any process met a loss that is no number, and the (epoch, batch) where this one first did.
+    def take_bad_batch(self, accelerator: Accelerator) -> tuple[bool, BadBatch | None]:
+        """Return whether any process met a loss that is no number, and the batch where this one first did.
 
         Waits for the device; looks at the batches since it was last called.
         """
         first = int(self.first_bad)
         anywhere = bool((accelerator.gather(self.first_bad.reshape(1)) >= 0).any())
-        here = self.batches[first] if first >= 0 else None
+        here = None
+        if first >= 0:
+            here = BadBatch(*self.batches[first], {name: float(value) for name, value in self.bad_parts.items()})
         self._reset_finiteness()
         return anywhere, here
 
@@ -139,20 +161,23 @@ class TrainingLog:
             return file.tell()
 
 
-def non_finite_sentence(where: tuple[int, int] | None, stage: str, step: int, names: Sequence[str]) -> str:
+def non_finite_sentence(
+    where: BadBatch | None, stage: str, step: int, names: Sequence[str], rates: Mapping[str, float]
+) -> str:
     """Say where the loss stopped being a number.
 
     Args:
-        where: epoch and batch of it on this process; None when another process met it.
+        where: the batch of it on this process; None when another process met it.
         stage: name of the stage.
         step: optimiser steps of the run by now.
         names: the samples of that batch.
+        rates: learning rates of the latest step by name; may be empty.
     """
     if where is None:
         return f"The loss is not finite in stage {stage}, before step {step}: another process met it and says where."
-    epoch, batch = where
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in {**where.parts, **rates}.items())
     return (
-        f"The loss is not finite in stage {stage}, epoch {epoch}, batch {batch} of the epoch, before step {step} of "
-        f"the run, with the samples {', '.join(names)}. Look at these samples, or try a lower learning_rate or a "
-        "max_grad_norm; earlier checkpoints are intact."
+        f"The loss is not finite in stage {stage}, epoch {where.epoch}, batch {where.number} of the epoch, before "
+        f"step {step} of the run, with the samples {', '.join(names)}{f' ({numbers})' if numbers else ''}. Look at "
+        "these samples, or try a lower learning_rate or a max_grad_norm; earlier checkpoints are intact."
     )
