@@ -28,7 +28,9 @@ def pseudo_labels(
         class ids (B,), and float32 weights (B,): 1 or a share for labels that count, 0 for those that do not, whose
         class means nothing.
     """
-    conv, transformer = conv_logits.float() / temperature, transformer_logits.float() / temperature
+    conv, transformer = conv_logits.float(), transformer_logits.float()
+    if temperature != 1:
+        conv, transformer = conv / temperature, transformer / temperature
     if source in VOTE_RULES:
         return _vote(conv.softmax(-1), transformer.softmax(-1), VOTE_RULES[source], threshold)
     if source == CONV:
