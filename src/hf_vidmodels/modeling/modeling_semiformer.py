@@ -292,7 +292,7 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
         """Enter the loss on labelled pictures, 0 where there are none."""
         heads, weights = list(answers.logits.values()), self._weights_of(answers, self.config.head_loss_weights)
         if labels is None:
-            losses = [head.float().sum() * 0.0 for head in heads]
+            losses = [head.new_zeros((), dtype=torch.float32) for head in heads]
         else:
             losses = labelled_losses(heads, labels, self.config.label_smoothing)
         for stream, loss in zip(answers.logits, losses, strict=True):

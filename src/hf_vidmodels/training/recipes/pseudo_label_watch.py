@@ -35,8 +35,8 @@ class PseudoLabelWatch:
 
     @torch.no_grad()
     def look(self, model: PreTrainedModel, epoch: int) -> None:
-        """Ask the model, which is in evaluation mode, if the epoch is one of the moments."""
-        if epoch not in self.epochs:
+        """Ask the model, which is in evaluation mode, if the epoch is one of the moments and was not yet looked at."""
+        if epoch not in self.epochs or any(moment["epoch"] == epoch for moment in self.moments):
             return
         config = model.config
         pixels = self.processor(list(self.pictures["image"]), return_tensors="pt")["pixel_values"]
