@@ -18,11 +18,7 @@ EXAMPLES = examples_of(PAGE)
 @pytest.mark.parametrize(
     "example",
     EXAMPLES
-    + [
-        one
-        for name in ("mal", "gta", "action_detection", "semiformer")
-        for one in examples_of(DOCS / f"{name}.md")
-    ],
+    + [one for name in ("mal", "gta", "action_detection", "semiformer") for one in examples_of(DOCS / f"{name}.md")],
 )
 def test_the_examples_of_the_pages_run(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
