@@ -3,8 +3,8 @@ claim on the embedded many_images, of which 200 have labels and 2000 are seen wi
 
 For every seed four networks are trained by the recipe semiformer/embedded and its numbers of steps: the two streams on
 labelled pictures alone; the two streams on both; the convolution stream alone on both, which is FixMatch; and a plain
-vision transformer with as many parameters as the two streams, on both. Which pictures have labels is the same for all.
-Scored on the split "test"; settings were chosen on "validation".
+vision transformer with as many parameters as the two streams and a learning rate of its own, on both. Which pictures
+have labels is the same for all. Scored on the split "test"; settings were chosen on "validation".
 
 The claim: Semiformer is at least 5 points of top-1 accuracy above the same network on labelled pictures alone, and the
 plain transformer is further below Semiformer than the convolution stream is. Exit status 1 when it does not hold.
@@ -32,12 +32,14 @@ from hf_vidmodels.training.recipe_files import find_recipe, read_recipe
 RECIPE, CORPUS, SPLIT = "semiformer/embedded", "many_images", "test"
 SUPERVISED, SEMIFORMER, CONV, TRANSFORMER = "supervised only", "Semiformer", "FixMatch on convolutions", "plain ViT"
 LEAST_GAIN = 0.05
-# A plain vision transformer of 4 x 4 patches with as many parameters as the two streams.
+# A plain vision transformer of 4 x 4 patches with as many parameters as the two streams. At the rate of the others,
+# 0.003, it learned less.
 PLAIN_VIT = {
-    "streams": "transformer",
-    "patch_size": 8,
-    "use_position_embeddings": "true",
-    "hidden_size": 108,
+    "--model.streams": "transformer",
+    "--model.patch_size": "8",
+    "--model.use_position_embeddings": "true",
+    "--model.hidden_size": "108",
+    "--learning_rate": "0.001",
 }
 
 
@@ -48,7 +50,7 @@ def main() -> None:
         SUPERVISED: supervised_options(),
         SEMIFORMER: [],
         CONV: ["--model.streams", "conv"],
-        TRANSFORMER: [word for name, value in PLAIN_VIT.items() for word in (f"--model.{name}", str(value))],
+        TRANSFORMER: [word for option in PLAIN_VIT.items() for word in option],
     }
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.processes) as pool:
         folder = Path(temporary) if arguments.runs is None else arguments.runs
