@@ -69,8 +69,8 @@ NUM_VIEWS = Option("num_views", "views in time of each video (default: the model
 NUM_CROPS = Option("num_crops", "crops of each view (default: likewise)", {"type": int, "choices": (1, 3)})
 MIXED_PRECISION = Option(
     "mixed_precision",
-    "bf16: compute in bfloat16, and fold the batch norms of residual video networks into their convolutions, about "
-    "four times as fast on a CPU with AMX; scores differ in the third digit (default: no)",
+    "bf16: compute in bfloat16, and fold the batch norms of residual video networks into their convolutions; about "
+    "three times as fast on a CPU with AMX, logits differ by about a hundredth (default: no)",
     {"choices": ("no", "bf16")},
 )
 STEP = Option("step", "step of the cascade that answers, counted from 0 (default: the last)", {"type": int})

@@ -1,8 +1,9 @@
 """The video processor of residual video networks, with the published test protocols.
 
 SlowFast's zoo: a clip spread over num_frames * sampling_rate source frames at 30 fps, short side 256, 10 views in time
-with 3 crops each, probabilities summed. TSN: the middle frames of equal parts of the video, ImageNet's mean and
-deviation.
+with 3 crops each, probabilities summed. Its networks, whose heads pool over windows of the training size, are tested
+on crops of the whole short side; new ones on crops of their training size. TSN: the middle frames of equal parts of
+the video, ImageNet's mean and deviation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,12 @@ SEGMENTS = {"sampling_strategy": "segments", "sampling_rate": 1, "evaluation_vie
 
 def video_resnet_protocol(config: VideoResNetConfig) -> dict[str, Any]:
     """Give the attributes of a processor for a network, as its zoo tests it."""
-    side = config.image_size
+    short_side = round(config.image_size * SHORT_SIDE)
+    side = short_side if config.head_pooling == "window" and config.arch != "r2d" else config.image_size
     protocol = {
         "num_frames": config.num_frames,
         "crop_size": {"height": side, "width": side},
-        "size": {"shortest_edge": round(side * SHORT_SIDE)},
+        "size": {"shortest_edge": short_side},
         "sampling_rate": max(SPAN // config.num_frames, 1),
     }
     return protocol | IMAGENET | SEGMENTS if config.arch == "r2d" else protocol

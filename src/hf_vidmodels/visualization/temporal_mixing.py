@@ -17,8 +17,8 @@ TITLE_SIZE = 8
 STRIP_COLUMNS = 8
 PANEL_INCHES = 1.5
 REGION_OPACITY = 0.6
-# Told apart by people who see red and green alike (Okabe and Ito), then paler ones.
-REGION_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#000000")
+# Told apart by people who see red and green alike (Okabe and Ito).
+REGION_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
 
 
 def draw_temporal_matrices(matrices: Mapping[str, np.ndarray]) -> "Figure":
@@ -82,17 +82,17 @@ def draw_regions(
             f"{ {place: values.shape for place, values in shares.items()} }"
         )
     shown = np.linspace(0, len(frames) - 1, min(len(frames), STRIP_COLUMNS)).round().astype(int)
-    height = PANEL_INCHES * frames.shape[1] / frames.shape[2] + 0.25
+    height = PANEL_INCHES * frames.shape[1] / frames.shape[2]
     figure = new_figure(
         figsize=(PANEL_INCHES * len(shown) + 0.4, height * (len(shares) + 1) + 0.8), layout="constrained"
     )
     name = f"{title}: " if title else ""
-    # A dollar sign would start a formula.
-    figure.suptitle(
+    head = (
         f"{name}the regions that the network makes of every frame, one colour each.\n"
-        "It follows a region by its colour through the frames and mixes what it finds there.".replace("$", r"\$"),
-        fontsize=TITLE_SIZE + 1,
+        "What it finds in the pixels of a colour is gathered, mixed over the frames, and given back to them."
     )
+    # A dollar sign would start a formula.
+    figure.suptitle(head.replace("$", r"\$"), fontsize=TITLE_SIZE + 1)
     panels = figure.subplots(len(shares) + 1, len(shown), squeeze=False)
     for axis in panels.flat:
         axis.set(xticks=[], yticks=[])
@@ -127,8 +127,8 @@ def _draw_squares(axis: "Axes", place: str, values: np.ndarray) -> None:
     axis.set_xticks([number * frames + middles for number in range(groups)], [str(n + 1) for n in range(groups)])
     axis.set_yticks([number * frames + middles for number in range(heads)], [str(n + 1) for n in range(heads)])
     axis.tick_params(length=0, labelsize=TITLE_SIZE)
-    axis.set_xlabel(f"group, {frames} frames each", fontsize=TITLE_SIZE)
-    axis.set_ylabel("head", fontsize=TITLE_SIZE)
+    axis.set_xlabel(f"group, in each {frames} frames that are read, first to last", fontsize=TITLE_SIZE)
+    axis.set_ylabel("head, in each the frames that are made, first to last", fontsize=TITLE_SIZE)
     axis.set_title(f"{place} (strongest {greatest:.2f})", fontsize=TITLE_SIZE)
 
 

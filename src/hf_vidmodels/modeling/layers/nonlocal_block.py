@@ -64,11 +64,13 @@ class NonlocalBlock(nn.Module):
     def _as_rows(self, maps: torch.Tensor) -> torch.Tensor:
         """Give (B', 1, N, C): the N positions of a row see each other."""
         if self.over == "space":
-            return maps.permute(0, 2, 3, 4, 1).flatten(2, 3).flatten(0, 1)[:, None]
-        if self.over == "time":
-            return maps.permute(0, 3, 4, 2, 1).flatten(0, 2)[:, None]
-        parts = maps.unflatten(2, (self.num_groups, -1)).flatten(3)
-        return parts.permute(0, 2, 3, 1).flatten(0, 1)[:, None]
+            rows = maps.permute(0, 2, 3, 4, 1).flatten(2, 3).flatten(0, 1)
+        elif self.over == "time":
+            rows = maps.permute(0, 3, 4, 2, 1).flatten(0, 2)
+        else:
+            rows = maps.unflatten(2, (self.num_groups, -1)).flatten(3).permute(0, 2, 3, 1).flatten(0, 1)
+        # Fused attention takes channels side by side only, and else makes the matrix of all pairs.
+        return rows[:, None].contiguous()
 
     def _as_maps(self, rows: torch.Tensor, grid: torch.Size) -> torch.Tensor:
         """Undo `_as_rows`: (B, C, T, H, W)."""
