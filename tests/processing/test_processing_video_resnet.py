@@ -26,7 +26,7 @@ def test_networks_of_the_zoo_are_tested_on_30_views_of_the_whole_short_side(pres
     assert (processor.evaluation_views, processor.evaluation_crops, processor.view_aggregation) == (10, 3, "sum")
     assert processor.size.shortest_edge == 256
     assert processor.picture_size == (crop, crop)
-    assert processor.image_mean == [0.45] * 3
+    assert list(processor.image_mean) == [0.45] * 3
 
 
 @pytest.mark.parametrize("pooling", ["global", "window"])
@@ -36,7 +36,7 @@ def test_2d_networks_see_the_middle_of_equal_parts_once(pooling):
     assert (processor.num_frames, processor.sampling_strategy) == (16, "segments")
     assert (processor.evaluation_views, processor.evaluation_crops) == (1, 1)
     assert processor.picture_size == (224, 224)
-    assert processor.image_mean == IMAGENET_MEAN
+    assert list(processor.image_mean) == IMAGENET_MEAN
 
 
 def test_single_fields_of_a_protocol_may_be_set():
