@@ -6,6 +6,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "data.md"
+OTHER_PAGES = ("mal.md", "gta.md", "video_resnet.md", "action_detection.md", "semiformer.md")
 
 
 def examples_of(page):
@@ -17,8 +18,7 @@ EXAMPLES = examples_of(PAGE)
 
 @pytest.mark.parametrize(
     "example",
-    EXAMPLES
-    + [one for name in ("mal", "gta", "action_detection", "semiformer") for one in examples_of(DOCS / f"{name}.md")],
+    [*EXAMPLES, *(example for page in OTHER_PAGES for example in examples_of(DOCS / page))],
 )
 def test_the_examples_of_the_pages_run(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
