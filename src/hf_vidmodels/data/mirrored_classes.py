@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 # Words that a mirror exchanges.
 _EXCHANGED = {
@@ -12,6 +13,7 @@ _EXCHANGED = {
     "counterclockwise": ("clockwise",),
     "counter-clockwise": ("clockwise",),
 }
+_NUM_SPELLINGS = max(map(len, _EXCHANGED.values()))
 _WORD = re.compile(rf"(?<![\w-])({'|'.join(_EXCHANGED)})(?:wards?)?(?![\w-])", re.IGNORECASE)
 
 
@@ -36,9 +38,9 @@ def mirrored_classes(names: Sequence[str]) -> list[int | None]:
 
 def _mirrored_names(name: str) -> list[str]:
     """Give a name with its sides exchanged, in every spelling."""
-    return [_WORD.sub(lambda found, choice=choice: _exchanged(found, choice), name) for choice in range(3)]
+    return [_WORD.sub(partial(_exchanged, spelling=number), name) for number in range(_NUM_SPELLINGS)]
 
 
-def _exchanged(found: re.Match[str], choice: int) -> str:
+def _exchanged(found: re.Match[str], spelling: int) -> str:
     others = _EXCHANGED[found[1].lower()]
-    return others[min(choice, len(others) - 1)] + found[0][len(found[1]) :]
+    return others[min(spelling, len(others) - 1)] + found[0][len(found[1]) :]
