@@ -70,7 +70,7 @@ NUM_CROPS = Option("num_crops", "crops of each view (default: likewise)", {"type
 MIXED_PRECISION = Option(
     "mixed_precision",
     "bf16: compute in bfloat16, and fold the batch norms of residual video networks into their convolutions; about "
-    "three times as fast on a CPU with AMX, logits differ by about a hundredth (default: no)",
+    "three times as fast on a CPU with AMX; logits differ in the third digit (default: no)",
     {"choices": ("no", "bf16")},
 )
 STEP = Option("step", "step of the cascade that answers, counted from 0 (default: the last)", {"type": int})
