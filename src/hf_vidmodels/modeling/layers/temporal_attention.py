@@ -89,11 +89,10 @@ class CrossChannelTemporalMixing(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (B, C, T, H, W) to (B, Ci, T, H, W)."""
-        frames, groups = maps.shape[2], self.num_groups
-        matrix = self.matrices(frames).transpose(1, 2).reshape(groups * frames, groups * frames)
-        values = self.value(maps).unflatten(1, (groups, -1)).transpose(2, 3)
-        mixed = matrix @ values.flatten(1, 2).flatten(2)
-        return mixed.view(values.shape).transpose(2, 3).flatten(1, 2)
+        values = self.value(maps).unflatten(1, (self.num_groups, -1))
+        # One product of a (heads T) x (groups T) matrix, not one for every pair of a head and a group.
+        mixed = torch.einsum("hgts,bgcsyx->bhctyx", self.matrices(maps.shape[2]), values)
+        return mixed.flatten(1, 2)
 
     def _own_groups(self) -> torch.Tensor:
         """Give (heads, groups, 1, 1), 1 where a head meets its own group."""
