@@ -53,7 +53,7 @@ class TwoStreamPictures(TorchDataset):
         self.labelled_view, self.strong_view, self.weak_view = labelled_view, strong_view, weak_view
 
     def __len__(self) -> int:
-        """Return the number of pictures that are read: of the stream without labels, which mostly holds the others."""
+        """Return the number of pictures in the stream without labels, which mostly holds the labelled ones too."""
         return len(self._streams[UNLABELLED])
 
     def __getitem__(self, item: tuple[int, int, int]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from transformers import AutoImageProcessor, PreTrainedModel
 
 from ..data.arrow_columns import arrow_column, struct_field
 from ..data.unreadable_videos import short_names
-from .class_scores import best_classes, class_metrics, class_probabilities, is_multi_label, require_labels
+from ..metrics.classification_accuracy import label_ranks
+from .class_scores import TOP_KS, best_classes, class_metrics, class_probabilities, is_multi_label, require_labels
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus, refuse_other_classes
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 TASK = "image-classification"
 NUM_DRAWN_PICTURES = 16
-# Under which name the answer stands beside those of single heads.
-ANSWER = "answer"
 
 
 def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, accelerator: Accelerator) -> Evaluation:
@@ -71,7 +70,7 @@ def evaluate_image_classifier(
 
     Returns:
         Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes) and `mean_class_accuracy`; of a model with
-        several heads the same of each, such as `conv_top1_accuracy`; the five best classes of every picture as
+        several heads the first two of each, such as `conv_top1_accuracy`; the five best classes of every picture as
         predictions.
 
     Raises:
@@ -79,19 +78,26 @@ def evaluate_image_classifier(
     """
     require_labels(dataset, split, multi_label=is_multi_label(model.config))
     mine = rows_of_process(accelerator, len(dataset))
-    found: list[tuple[int, dict[str, np.ndarray]]] = []
+    labels = np.array(dataset["label"])
+    found: list[tuple[int, tuple[np.ndarray, dict[str, int]]]] = []
     for start in range(0, len(mine), batch_size):
         rows = list(mine[start : start + batch_size])
         pictures = [dataset[row]["image"].convert("RGB") for row in rows]
-        by_head = _probabilities_by_head(model, processor, pictures)
-        found += [(row, {head: values[place] for head, values in by_head.items()}) for place, row in enumerate(rows)]
+        scores, heads = _probabilities(model, processor, pictures)
+        # Of single heads no more than the place of the true class is kept.
+        ranks = {head: label_ranks(values, labels[rows]).tolist() for head, values in heads.items()}
+        found += [
+            (row, (scores[place], {head: of_rows[place] for head, of_rows in ranks.items()}))
+            for place, row in enumerate(rows)
+        ]
     by_row = dict(gather_object(found))
-    labels = np.array(dataset["label"])
-    heads = {head: np.stack([by_row[row][head] for row in range(len(dataset))]) for head in by_row[0]}
-    scores = heads.pop(ANSWER)
+    scores = np.stack([by_row[row][0] for row in range(len(dataset))])
     metrics = class_metrics(scores, labels)
-    for head, head_scores in heads.items():
-        metrics |= {f"{head}_{name}": value for name, value in class_metrics(head_scores, labels).items()}
+    for head in by_row[0][1]:
+        ranks = np.array([by_row[row][1][head] for row in range(len(dataset))])
+        metrics |= {
+            f"{head}_top{k}_accuracy": float((ranks < k).mean()) for k in TOP_KS if f"top{k}_accuracy" in metrics
+        }
     names, id2label = _names(dataset), model.config.id2label
     answers = [best_classes(row, id2label) for row in scores]
     evaluation = Evaluation(
@@ -123,17 +129,19 @@ def evaluate_image_classifier(
 
 def classify_pictures(model: PreTrainedModel, processor: Any, pictures: list[Any]) -> np.ndarray:
     """Give the probabilities of the classes of RGB pictures as float32 (B, C)."""
-    return _probabilities_by_head(model, processor, pictures)[ANSWER]
+    return _probabilities(model, processor, pictures)[0]
 
 
-def _probabilities_by_head(model: PreTrainedModel, processor: Any, pictures: list[Any]) -> dict[str, np.ndarray]:
+def _probabilities(
+    model: PreTrainedModel, processor: Any, pictures: list[Any]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Give what the model answers, and what each of its heads says where it has several, as float32 (B, C)."""
     inputs = processor(pictures, return_tensors="pt").to(model.device, model.dtype)
     with torch.no_grad():
         output = model(**inputs)
         heads = model.head_probabilities(output) if hasattr(model, "head_probabilities") else {}
-        found = {ANSWER: class_probabilities(output.logits, model.config), **heads}
-    return {head: values.cpu().numpy() for head, values in found.items()}
+    answer = class_probabilities(output.logits, model.config).cpu().numpy()
+    return answer, {head: values.cpu().numpy() for head, values in heads.items()}
 
 
 def _names(dataset: "Dataset") -> list[str]:

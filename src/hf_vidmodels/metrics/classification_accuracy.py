@@ -104,10 +104,22 @@ def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     _check(scores, labels)
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be between 1 and the {scores.shape[1]} classes there are, got {k}")
+    return float((label_ranks(scores, labels) < k).mean())
+
+
+def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Count the classes that rank before the true one; of equal scores the lower class id ranks first.
+
+    Args:
+        scores: (V, C).
+        labels: (V,) class ids.
+
+    Returns:
+        int64 (V,), 0 where the best class is the true one.
+    """
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     is_lower = np.arange(scores.shape[1]) < labels[:, None]
-    ranks = (scores > own).sum(1) + ((scores == own) & is_lower).sum(1)
-    return float((ranks < k).mean())
+    return (scores > own).sum(1) + ((scores == own) & is_lower).sum(1)
 
 
 def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -145,7 +145,8 @@ class SemiformerRecipe(ImageClassificationRecipe):
         """Give views of the pictures of both kinds."""
         views = self.args.picture_views(self.processor)
         generator_for = partial(sample_generator, self.args.seed)
-        return TwoStreamPictures(self.train, self.unlabelled, generator_for, views.labelled, views.strong, views.weak)
+        others = self.train if self.plan[stage_index].name == SUPERVISED else self.unlabelled
+        return TwoStreamPictures(self.train, others, generator_for, views.labelled, views.strong, views.weak)
 
     def train_dataloader(self, stage_index: int) -> DataLoader:
         """Return the loader of mixed batches."""
