@@ -6,10 +6,12 @@ import pytest
 
 from action_detection_examples import KnownActions, perfect_answers
 from hf_vidmodels import VideoResNetConfig
+from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.embedded.embedded_corpora import EMBEDDED_CORPORA, load_embedded_corpus
 from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
 from hf_vidmodels.evaluation.action_detection_evaluation import evaluate_detection
 from hf_vidmodels.evaluation.detected_tubes import annotated_tubes, frame_numbers, rules_for, tubelets_of
+from hf_vidmodels.evaluation.scored_corpora import refuse_other_classes
 from hf_vidmodels.modeling.modeling_video_resnet import VideoResNetForActionDetection
 from hf_vidmodels.processing.processing_video_resnet import VideoResNetVideoProcessor
 
@@ -123,6 +125,14 @@ def test_a_model_that_needs_boxes_is_given_the_proposals_or_the_true_boxes(corpu
     result = evaluate_detection(model, processor, scored, split="test", proposal_threshold=0.8)
     boxes = {tuple(box) for of_video in result.predictions.values() for row in of_video for box in row["boxes"]}
     assert boxes == {(0.0, 0.0, 0.5, 0.5)}
+
+
+def test_a_model_of_60_classes_is_not_scored_on_80():
+    names = [f"action {number}" for number in range(80)]
+    with pytest.raises(ValueError, match="different classes: 60 against 80 classes"):
+        refuse_other_classes(
+            dict(enumerate(names[:60])), features_for("action-detection", ["labels"], names)["labels"]
+        )
 
 
 def test_tubes_become_tubelets_over_the_key_times_that_they_cover():

@@ -1,12 +1,21 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from action_detection_examples import FIXTURES, official_values, plain_frame_map, video_evaluation
-from hf_vidmodels.metrics.ava_files import read_ava_annotations, read_ava_detections, read_excluded_frames
+from hf_vidmodels.metrics.ava_files import (
+    read_ava_annotations,
+    read_ava_detections,
+    read_excluded_frames,
+    read_label_map,
+)
 from hf_vidmodels.metrics.box_table import BoxTable, paired_box_iou
 from hf_vidmodels.metrics.frame_detection import frame_detection_map
+
+REAL = Path(__file__).parents[3] / "shared" / "real" / "mmaction2_eval"
 
 
 def ava_inputs():
@@ -38,6 +47,13 @@ def test_frames_without_annotation_can_be_left_out_as_other_evaluators_do():
     expected = values["ava_frame_map"]["with_exclusions_only_frames_with_ground_truth"]
     result = frame_detection_map(*ava_inputs(), **options)
     assert result.mAP[0] == pytest.approx(next(iter(expected.values())), abs=1e-12)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real files of mmaction2 are not here")
+def test_real_files_score_as_in_mmaction2():
+    result = frame_detection_map(read_ava_detections(REAL / "pred.csv"), read_ava_annotations(REAL / "gt.csv"))
+    assert result.mAP[0] == pytest.approx(0.09385522, abs=1e-8)
+    assert set(read_label_map(REAL / "action_list.txt")) == set(result.class_ids.tolist())
 
 
 def test_detections_in_the_order_given_score_as_in_slowfast():

@@ -56,6 +56,13 @@ def test_one_film_and_a_list_and_batches_give_the_same(checkpoint, film):
             assert row["actions"][0]["score"] == pytest.approx(other["actions"][0]["score"], abs=1e-5)
 
 
+def test_a_film_shorter_than_a_clip_and_a_time_without_people_are_fine(checkpoint, tmp_path):
+    write_video(tmp_path / "short.mp4", np.zeros((2, 40, 64, 3), np.uint8), 25)
+    detect = pipeline("action-detection", model=str(checkpoint))
+    found = detect(str(tmp_path / "short.mp4"), proposals={0.0: BOXES[2.0], 1.0: []}, threshold=0.0)
+    assert [row["timestamp"] for row in found] == [0.0]
+
+
 def test_a_high_threshold_leaves_nobody(checkpoint, film):
     assert pipeline("action-detection", model=str(checkpoint))(str(film), proposals=BOXES, threshold=1.0) == []
 
