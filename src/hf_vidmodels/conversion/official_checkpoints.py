@@ -49,7 +49,7 @@ def read_state_dict(
     """
     name, content = "the given state dict", source
     if isinstance(source, str | os.PathLike):
-        name, content = os.fspath(source), _read_file(Path(source))
+        name, content = os.fspath(source), read_weight_file(Path(source))
     if isinstance(content, Mapping):
         content = next((content[key] for key in weight_keys if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
@@ -104,7 +104,13 @@ def _check_values(name: str, key: str, value: torch.Tensor) -> None:
         raise ValueError(f"{name} has values in {key!r} that are NaN or infinite; its training went wrong")
 
 
-def _read_file(path: Path) -> Any:
+def read_weight_file(path: Path) -> Any:
+    """Read what a weight file holds, without running code of it.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: a file of another kind, damaged, or with more than weights in it.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"the checkpoint file {path} does not exist")
     if path.suffix == ".safetensors":
