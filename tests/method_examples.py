@@ -13,6 +13,7 @@ from hf_vidmodels import (
     L2CafConfig,
     MalConfig,
     SemiformerConfig,
+    StepConfig,
     SttsConfig,
     VideoResNetConfig,
 )
@@ -107,6 +108,24 @@ def semiformer_batch() -> dict[str, Any]:
     return {"pixel_values": torch.randn(4, 3, 64, 64, generator=generator), "labels": torch.tensor([0, 3, 1, 4])}
 
 
+def step_config(**overrides: Any) -> StepConfig:
+    settings = {"num_labels": 5, "image_size": [48, 64], "roi_pool_size": 3, "freeze_batch_norm_affine": False}
+    settings |= {"proposal_scales": [2], "proposal_overlaps": [0.5], "classifier_dropout": 0.0}
+    # Norms with the statistics of the batch keep the few channels of an eighth of the width alive.
+    settings |= {"freeze_batch_norm_stats": False}
+    return StepConfig.from_preset("step-tiny", **(settings | overrides))
+
+
+def step_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    box_labels = torch.tensor([[3.0, 4, 40, 40], [20, 6, 60, 46]]).expand(2, 3, 2, 4).transpose(1, 2).contiguous()
+    return {
+        "pixel_values": torch.rand(2, 36, 3, 48, 64, generator=generator) * 2 - 1,
+        "labels": torch.eye(5)[torch.tensor([[0, 3], [1, 4]])],
+        "box_labels": box_labels,
+    }
+
+
 def stts_config(**overrides: Any) -> SttsConfig:
     return SttsConfig.from_preset("tiny-mvit", **({"num_labels": 5, "num_noise_samples": 20} | overrides))
 
@@ -135,6 +154,13 @@ EXAMPLES = {
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
     "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),
     "semiformer": MethodExample(semiformer_config, semiformer_batch, (4, 5)),
+    # Only the step before tubes become longer learns the boxes of neighbouring chunks.
+    "step": MethodExample(
+        step_config,
+        step_batch,
+        (2, 9, 5),
+        frozen_in_batch=tuple(f"heads.{step}.local.{side}_deltas." for step in (0, 2) for side in ("first", "last")),
+    ),
     # Scores are stretched to [0, 1], so what is added to all of them changes nothing.
     "stts": MethodExample(
         stts_config,

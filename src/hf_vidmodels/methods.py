@@ -136,6 +136,14 @@ METHODS = (
         outputs=("SemiformerOutput",),
     ),
     Method(
+        stem="step",
+        config="StepConfig",
+        processor="StepVideoProcessor",
+        models={"action-detection": "StepForActionDetection"},
+        outputs=("StepOutput",),
+        model_type="step_action_detector",
+    ),
+    Method(
         stem="stts",
         config="SttsConfig",
         processor="SttsVideoProcessor",

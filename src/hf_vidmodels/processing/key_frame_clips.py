@@ -1,6 +1,6 @@
 """Clips around the key frames of a film, whose frames are decoded once each however much the clips overlap."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,33 @@ def key_times(video: Video, fps: float | None = None) -> np.ndarray:
     timing = video.frame_times()
     end = video.num_frames / _given_rate(video, fps) if timing is None else timing[1]
     return np.arange(max(1, np.ceil(end - _ROUNDING)), dtype=np.float64)
+
+
+def checked_key_times(video: Video, timestamps: Sequence[float] | np.ndarray | None, fps: float | None) -> np.ndarray:
+    """Give key times (K,) that are ascending and inside a film, or all full seconds where none are given.
+
+    Args:
+        video: an opened video.
+        timestamps: seconds; `None` for every full second.
+        fps: frames in a second, of a video without timing.
+
+    Raises:
+        ValueError: they are not, or the video has no timing and `fps` is not given.
+    """
+    if timestamps is None:
+        return key_times(video, fps)
+    times = np.asarray(timestamps, dtype=np.float64)
+    if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise ValueError(f"timestamps must be a list of ascending seconds, got {timestamps}")
+    timing = video.frame_times()
+    start = _start_of(video)
+    end = start + (video.num_frames / _given_rate(video, fps) if timing is None else timing[1])
+    outside = times[(times < start) | (times > end + _ROUNDING)]
+    if len(outside):
+        raise ValueError(
+            f"{video.name} is shown from {start:g} s to {end:g} s, so it has no key time {outside[0]:g} s"
+        )
+    return times
 
 
 def clip_times(timestamps: np.ndarray, num_frames: int, frame_rate: float) -> np.ndarray:
@@ -89,9 +116,12 @@ def _frames_shown(video: Video, times: np.ndarray, fps: float | None) -> np.ndar
     if timing is None:
         shown = np.floor((times + _ROUNDING) * _given_rate(video, fps)).astype(np.int64)
     else:
-        start = video.start_time if isinstance(video, SecondFolders) else 0.0
-        shown = np.searchsorted(timing[0], times - start + _ROUNDING, side="right") - 1
+        shown = np.searchsorted(timing[0], times - _start_of(video) + _ROUNDING, side="right") - 1
     return np.clip(shown, 0, video.num_frames - 1)
+
+
+def _start_of(video: Video) -> float:
+    return video.start_time if isinstance(video, SecondFolders) else 0.0
 
 
 def _given_rate(video: Video, fps: float | None) -> float:
