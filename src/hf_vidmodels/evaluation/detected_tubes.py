@@ -72,7 +72,7 @@ def _covered_offsets(detections: Sequence[Mapping[str, Any]], spacing: float) ->
         if "tubes" in found
     ]
     # A frame that begins at the very end of the boxes' times is covered, whatever the rounding.
-    reach = int((min(reaches) + 1e-6) // spacing) if len(reaches) == len(detections) and reaches else 0
+    reach = max(0, int((min(reaches) + 1e-6) // spacing)) if len(reaches) == len(detections) and reaches else 0
     return np.arange(-reach, reach + 1)
 
 
