@@ -112,7 +112,10 @@ class LocalBranch(nn.Module):
         self, regions: torch.Tensor, neighbors: tuple[list[int], list[int]] | None, drops: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Map (N, F, C, P, P) to deltas (N, F, 4), and to those of the neighbouring chunks at the places asked for."""
-        maps = self.projection(self.blocks(regions.flatten(0, 1)))
+        maps = regions.flatten(0, 1)
+        if maps.device.type == "cpu":
+            maps = maps.contiguous(memory_format=torch.channels_last)
+        maps = self.projection(self.blocks(maps))
         seen = nn.functional.dropout(maps, self.dropout_rate, drops).flatten(1).unflatten(0, regions.shape[:2])
         # Boxes stay single precision: of bfloat16 a pixel in 400 is not left.
         deltas = self.deltas(seen).float()
