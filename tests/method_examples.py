@@ -14,6 +14,7 @@ from hf_vidmodels import (
     MalConfig,
     SemiformerConfig,
     StepConfig,
+    CollaborativeMemoryConfig,
     SttsConfig,
     VideoResNetConfig,
 )
@@ -60,6 +61,15 @@ def asm_loc_batch() -> dict[str, Any]:
         "pseudo_labels": pseudo_labels / pseudo_labels.sum(-1, keepdim=True),
         "step": 1,
     }
+
+
+def collaborative_memory_config(**overrides: Any) -> CollaborativeMemoryConfig:
+    return CollaborativeMemoryConfig.from_preset("tiny-memory", **({"num_labels": 5} | overrides))
+
+
+def collaborative_memory_batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    return {"pixel_values": torch.randn(2, 3, 4, 3, 32, 32, generator=generator), "labels": torch.tensor([1, 4])}
 
 
 def l2_caf_config(**overrides: Any) -> L2CafConfig:
@@ -150,6 +160,7 @@ def video_resnet_config(**overrides: Any) -> VideoResNetConfig:
 
 EXAMPLES = {
     "asm_loc": MethodExample(asm_loc_config, asm_loc_batch, (2, 4), frozen_in_batch=("steps.0.",)),
+    "collaborative_memory": MethodExample(collaborative_memory_config, collaborative_memory_batch, (2, 5)),
     "gta": MethodExample(gta_config, gta_batch, (2, 5)),
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
     "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),

@@ -106,6 +106,16 @@ METHODS = (
         outputs=("AsmLocOutput",),
     ),
     Method(
+        stem="collaborative_memory",
+        config="CollaborativeMemoryConfig",
+        processor="CollaborativeMemoryVideoProcessor",
+        models={
+            "video-classification": "CollaborativeMemoryForVideoClassification",
+            "action-detection": "CollaborativeMemoryForActionDetection",
+        },
+        outputs=("CollaborativeMemoryDetectorOutput", "CollaborativeMemoryOutput"),
+    ),
+    Method(
         stem="gta",
         config="GtaConfig",
         processor="GtaVideoProcessor",

@@ -22,6 +22,7 @@ from ..evaluation.gta_figures import (
     region_shares_of_clip,
 )
 from ..evaluation.video_classification_evaluation import BFLOAT16, answer_in_bfloat16, load_views_processor
+from ..evaluation.video_views import logits_of_views, sees_whole_videos
 from ..modeling.modeling_stts import kept_regions
 from ..optional_packages import require
 from ..output_files import output_file
@@ -105,17 +106,10 @@ def _classify(
     views = inputs["pixel_values"]
     views = views[0] if views.dim() == 6 else views
     middle = len(views) // 2
-    asked = {"output_regions": True} if has_regions(model) else {}
-    logits = []
-    for number, part in enumerate(views.split(VIEWS_AT_ONCE)):
-        with torch.no_grad():
-            output = model(part.to(model.device), **asked)
-        logits.append(output.logits)
-        if number == middle // VIEWS_AT_ONCE:
-            shown = output
+    logits, shown = _answers(model, views, num_crops, middle)
     # Summed scores of several views grow with their number; shares are what people read.
     best = processor.post_process_video_classification(
-        torch.cat(logits)[None],
+        logits[None],
         arguments.top_k or DEFAULT_TOP_K,
         view_aggregation="mean",
         multi_label=is_multi_label(model.config),
@@ -131,9 +125,27 @@ def _classify(
     return found, {
         "frames": processor.to_pictures(views[middle]),
         "kept": kept_regions(shown, model.config)[place] if shown.get("temporal_indices") is not None else None,
-        "shares": region_shares_of_clip(model, shown.region_shares, place) if asked else None,
+        "shares": region_shares_of_clip(model, shown.region_shares, place) if has_regions(model) else None,
         "times": None if metadata.fps is None else indices / metadata.fps,
     }
+
+
+def _answers(
+    model: PreTrainedModel, views: torch.Tensor, num_crops: int, middle: int
+) -> tuple[torch.Tensor, Mapping[str, Any]]:
+    """Give the logits (N, num_labels) of all views, and all that the model says of those around the middle one."""
+    with torch.no_grad():
+        if sees_whole_videos(model):
+            return logits_of_views(model, views[None], num_crops, len(views))[0], {}
+        asked = {"output_regions": True} if has_regions(model) else {}
+        logits: list[torch.Tensor] = []
+        shown: Mapping[str, Any] = {}
+        for number, part in enumerate(views.split(VIEWS_AT_ONCE)):
+            output = model(part.to(model.device), **asked)
+            logits.append(output.logits)
+            if number == middle // VIEWS_AT_ONCE:
+                shown = output
+    return torch.cat(logits), shown
 
 
 def _draw(

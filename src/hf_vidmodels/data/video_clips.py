@@ -31,9 +31,10 @@ ClipTransform = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
 
 
 class VideoClips(TorchDataset):
-    """Random clips for training; items are asked for by `(epoch, index)`.
+    """Random clips for training; items are asked for by `(epoch, index)`, one of several by `(epoch, index, clip)`.
 
-    An item holds `pixel_values` (uint8 (T, 3, H, W) of the video's size, or what `transform` makes of it), `labels`
+    An item holds `pixel_values` (uint8 (T, 3, H, W) of the video's size, or what `transform` makes of it, as in
+    float32 (copies, T, 3, h, w); with `num_clips` one more axis of N clips stands before T), `labels`
     (int64 class id, or float32 (num_classes,) multi-hot where videos have several) and `unreadable`, the names of
     videos that were tried in vain. An item follows from its epoch and index alone.
 
@@ -41,10 +42,12 @@ class VideoClips(TorchDataset):
         dataset: a split with the columns `video` and `label`.
         sampling: rule that chooses frames.
         generator_for: gives the generator of `(epoch, index)`, such as `partial(sample_generator, seed)`.
-        transform: augmentation: takes a clip and the item's generator, gives a clip.
+        transform: augmentation: takes a clip and the item's generator, gives a clip or copies of it. Several clips of
+            a video go through it as one, so that all have the same crop and flip.
         mirrored: by class id the class of a mirrored video, None for classes that are not mirrored; for videos of one
             class.
         mirror_probability: of mirroring a clip whose class has a mirrored one, before `transform`.
+        num_clips: clips of each video, one from each of so many parts of it; None for one clip without an axis.
 
     Raises:
         ValueError: a video has no label.
@@ -58,10 +61,12 @@ class VideoClips(TorchDataset):
         transform: ClipTransform | None = None,
         mirrored: Sequence[int | None] = (),
         mirror_probability: float = 0.0,
+        num_clips: int | None = None,
     ) -> None:
         self._rows = _LabelledVideos(dataset)
         self._rows.require_labels()
         self.mirrored, self.mirror_probability = mirrored, mirror_probability
+        self.num_clips = num_clips
         self.sampling = sampling
         self.generator_for = generator_for
         self.transform = transform
@@ -70,18 +75,21 @@ class VideoClips(TorchDataset):
         """Return the number of videos."""
         return len(self._rows)
 
-    def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
-        """Draw one clip.
+    def __getitem__(self, position: tuple[int, ...]) -> dict[str, Any]:
+        """Draw the clips of one video.
+
+        The third number chooses one of `num_clips`: it is what stands there among all of them, but alone (N is 1) and
+        without the others being decoded, and the item has its number as `clip`.
 
         Raises:
             UnreadableVideoError: `MAX_ATTEMPTS` videos in a row cannot be read.
         """
-        epoch, index = position
+        epoch, index, *chosen = position
         generator = self.generator_for(epoch, index)
         unreadable: list[str] = []
         while True:
             try:
-                clip = self._draw_clip(index, generator)
+                clip = self._draw_clip(index, generator, *chosen)
                 break
             except _UNREADABLE as error:
                 unreadable.append(self.name(index))
@@ -96,16 +104,23 @@ class VideoClips(TorchDataset):
             clip, label = clip.flip(-1), torch.tensor(other)
         if self.transform is not None:
             clip = self.transform(clip, generator)
-        return {"pixel_values": clip, "labels": label, "unreadable": unreadable}
+        if self.num_clips is not None:
+            clip = clip.unflatten(-4, (1 if chosen else self.num_clips, -1))
+        item = {"pixel_values": clip, "labels": label, "unreadable": unreadable}
+        return item | {"clip": chosen[0]} if chosen else item
 
     def name(self, index: int) -> str:
         """The path of a video, or its number where it has none."""
         return self._rows.name(index)
 
-    def _draw_clip(self, index: int, generator: np.random.Generator) -> torch.Tensor:
+    def _draw_clip(self, index: int, generator: np.random.Generator, chosen: int | None = None) -> torch.Tensor:
         video = open_video(self._rows.video(index))
-        positions = self.sampling.random_clip(video.num_frames, video.frame_rate, generator)
-        frames = read_frames(video, frames_shown_at(video, positions))
+        if self.num_clips is None:
+            positions = self.sampling.random_clip(video.num_frames, video.frame_rate, generator)
+        else:
+            positions = self.sampling.random_clips(video.num_frames, video.frame_rate, self.num_clips, generator)
+            positions = positions if chosen is None else positions[chosen]
+        frames = read_frames(video, frames_shown_at(video, positions.reshape(-1)))
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 

@@ -4,7 +4,7 @@ the evaluate command.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from .gta_figures import (
     region_shares_of_clip,
 )
 from .scored_corpora import load_scored_corpus, refuse_other_classes
+from .video_views import logits_of_views, sees_whole_videos
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -122,6 +123,7 @@ def evaluate_video_classifier(
     num_workers: int = 0,
     max_unreadable_share: float = DEFAULT_SHARE,
     is_final: bool = True,
+    forward_options: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Classify every video of a split by all views of a test protocol and score the answers.
 
@@ -139,6 +141,7 @@ def evaluate_video_classifier(
         is_final: also measure what a view costs, and the first metric when a selecting model mixes tokens softly as it
             does at the start of training, with noise of deviation `sigma`, and draw what it keeps or how it mixes
             frames; False for a quick look while training.
+        forward_options: further arguments of the model's forward pass.
 
     Returns:
         Metrics `top1_accuracy`, `top5_accuracy` (with more than 5 classes) and `mean_class_accuracy`, or `mAP` where
@@ -155,9 +158,10 @@ def evaluate_video_classifier(
     accelerator = Accelerator() if accelerator is None else accelerator
     views = VideoViews(dataset, processor, num_views, num_crops)
     selects = getattr(model.config, "has_selection", False)
-    passes = {"hard": False}
+    options = dict(forward_options or {})
+    passes = {"hard": options}
     if is_final and selects and model.config.selection_mode == "learned":
-        passes["soft"] = True
+        passes["soft"] = {**options, "soft_selection": True, "sigma": model.config.sigma}
     stopwatch = _Stopwatch(model.device)
     rows: list[dict[str, Any]] = []
     loader = DataLoader(
@@ -167,7 +171,7 @@ def evaluate_video_classifier(
         collate_fn=collate_clips,
     )
     for batch in loader:
-        rows += _score_batch(model, batch, passes, batch_size, stopwatch)
+        rows += _score_batch(model, batch, passes, views.num_crops, batch_size, stopwatch)
     rows = sorted(gather_object(rows), key=lambda row: row["index"])
     clips_per_second = sum(gather_object([stopwatch.clips_per_second]))
     unreadable = UnreadableVideos(len(views), max_unreadable_share)
@@ -297,6 +301,7 @@ def measured_multiply_adds(model: PreTrainedModel) -> int:
     """
     config = model.config
     clip = torch.rand(1, config.num_frames, config.num_channels, *config.frame_size, device=model.device)
+    clip = clip[:, None] if sees_whole_videos(model) else clip
     # Torch's counter has no formula for the fused attention of CPUs.
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -333,11 +338,15 @@ class _Stopwatch:
 
 
 def _score_batch(
-    model: PreTrainedModel, batch: dict[str, Any], passes: dict[str, bool], batch_size: int, stopwatch: _Stopwatch
+    model: PreTrainedModel,
+    batch: dict[str, Any],
+    passes: dict[str, dict[str, Any]],
+    num_crops: int,
+    batch_size: int,
+    stopwatch: _Stopwatch,
 ) -> list[dict[str, Any]]:
     """Give for every video of a batch the probabilities of its views, by every way of selecting."""
-    videos, num_views = batch["pixel_values"].shape[:2]
-    clips = batch["pixel_values"].flatten(0, 1)
+    views = batch["pixel_values"].to(model.device)
     names = iter(batch["unreadable"])
     rows = [
         {"index": index, "label": label, "readable": readable, "name": None if readable else next(names)}
@@ -345,24 +354,21 @@ def _score_batch(
             batch["index"].tolist(), batch["labels"].numpy(), batch["readable"].tolist(), strict=True
         )
     ]
-    for name, is_soft in passes.items():
-        probabilities = []
-        for part in clips.split(batch_size):
-            forward = partial(_probabilities, model, part.to(model.device), is_soft)
-            probabilities.append(forward() if is_soft else stopwatch.run(forward, len(part)))
-        scores = torch.cat(probabilities).unflatten(0, (videos, num_views)).cpu().numpy()
-        for row, views in zip(rows, scores, strict=True):
-            row[name] = views
+    for name, options in passes.items():
+        if "sigma" in options:
+            options = {**options, "generator": torch.Generator(model.device).manual_seed(NOISE_SEED)}
+        forward = partial(_probabilities, model, views, num_crops, batch_size, options)
+        scores = stopwatch.run(forward, views.shape[0] * views.shape[1]) if name == "hard" else forward()
+        for row, scored in zip(rows, scores.cpu().numpy(), strict=True):
+            row[name] = scored
     return rows
 
 
-def _probabilities(model: PreTrainedModel, clips: torch.Tensor, is_soft: bool) -> torch.Tensor:
-    arguments = {}
-    if is_soft:
-        generator = torch.Generator(model.device).manual_seed(NOISE_SEED)
-        arguments = {"soft_selection": True, "sigma": model.config.sigma, "generator": generator}
+def _probabilities(
+    model: PreTrainedModel, views: torch.Tensor, num_crops: int, batch_size: int, options: dict[str, Any]
+) -> torch.Tensor:
     with torch.no_grad():
-        return class_probabilities(model(clips, **arguments).logits, model.config)
+        return class_probabilities(logits_of_views(model, views, num_crops, batch_size, options), model.config)
 
 
 def _cost(model: PreTrainedModel, clips_per_second: float) -> list[list[Any]]:

@@ -90,6 +90,35 @@ class FrameSampling:
             return random_clipped_clip(video_length, self.num_frames, self.sampling_rate, generator)
         return random_segment_frames(video_length, self.num_frames, generator)
 
+    def random_clips(
+        self, video_length: int, video_fps: float, num_clips: int, generator: np.random.Generator
+    ) -> np.ndarray:
+        """Draw the frames of several training clips of one video: one starts in each of N equal parts of it.
+
+        A clip that would reach beyond the end starts earlier; where the video is too short for that, it repeats the
+        last frame. Our choice; arguments as `views`.
+
+        Returns:
+            int64 (N, T).
+
+        Raises:
+            ValueError: a video without frames, a number of clips below 1, or clips of whole-video segments.
+        """
+        _check_counts(video_length, num_clips)
+        if self.strategy == "segments":
+            raise ValueError(
+                f"sampling_strategy 'segments' covers the whole video with one clip, but {num_clips} were asked "
+                "of it; choose another, such as 'charades'"
+            )
+        is_span = self.strategy == "slowfast"
+        span = self._span(video_fps) if is_span else (self.num_frames - 1) * self.sampling_rate + 1
+        edges = np.linspace(0, video_length, num_clips + 1)
+        starts = np.minimum(generator.uniform(edges[:-1], edges[1:]), max(video_length - span, 0))
+        if is_span:
+            return np.stack([_points_of_span(start, video_length, self.num_frames, span) for start in starts])
+        steps = self.sampling_rate * np.arange(self.num_frames)
+        return np.minimum(np.floor(starts).astype(np.int64)[:, None] + steps, video_length - 1)
+
     def _span(self, video_fps: float) -> float:
         """Length of a clip in source frames."""
         fps = self.target_fps if math.isnan(video_fps) else video_fps

@@ -36,6 +36,7 @@ from .embedded_pictures import (
 )
 from .embedded_rendering import iterate_rendered
 from .embedded_scenes import FPS, Scene
+from .embedded_stories import STORIES, StoryParameters, annotate_story, story_scene
 from .embedded_tubes import TubeParameters, annotate_tubes, tube_scene
 from .embedded_untrimmed import UntrimmedParameters, annotate_untrimmed, untrimmed_scene
 from .embedded_videos import ClipParameters, annotate_clip, clip_scene
@@ -108,6 +109,15 @@ EMBEDDED_CORPORA = {
         parameters=MotionParameters(),
         compose=motion_scene,
         annotate=annotate_motion,
+    ),
+    "stories": EmbeddedCorpus(
+        task="video-classification",
+        media=("video", ".mp4"),
+        columns=("label",),
+        classes=STORIES,
+        parameters=StoryParameters(),
+        compose=story_scene,
+        annotate=annotate_story,
     ),
     "boxes": EmbeddedCorpus(
         task="mask-labeling",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -59,11 +60,15 @@ class VideoClassificationRecipe(ClassificationRecipe):
 
     The processor is a `VideoViewsProcessor`, whose rule chooses the frames. Videos that cannot be read are replaced,
     counted, and listed beside the model.
+
+    Attributes:
+        evaluation_options: further arguments of the model's forward pass in evaluations.
     """
 
     task = "video-classification"
     arguments_class = VideoClassificationArguments
     args: VideoClassificationArguments
+    evaluation_options: Mapping[str, Any] = MappingProxyType({})
 
     def corpus_options(self) -> dict[str, Any]:
         """Say where the videos of a published list are."""
@@ -140,6 +145,7 @@ class VideoClassificationRecipe(ClassificationRecipe):
             num_workers=self.args.dataloader_num_workers,
             max_unreadable_share=self.args.max_unreadable_share,
             is_final=final,
+            forward_options=self.evaluation_options,
         )
 
     def state_dict(self) -> dict[str, Any]:
