@@ -88,6 +88,22 @@ def test_the_transform_draws_from_the_generator_of_its_item(folder):
     assert torch.equal(clips[2, 1]["pixel_values"], whole[..., :8, left : left + 8])
 
 
+def test_several_clips_of_a_video_go_through_the_transform_as_one(folder):
+    seen = []
+
+    def transform(frames, generator):
+        seen.append(frames.shape)
+        return torch.stack([frames, frames]) + int(generator.integers(100))
+
+    clips = VideoClips(readable(folder), SAMPLING, GENERATOR_FOR, transform, num_clips=3)
+    item = clips[0, 1]
+    assert seen == [(12, 3, 48, 64)] and item["pixel_values"].shape == (2, 3, 4, 3, 48, 64)
+    for number in range(3):
+        alone = clips[0, 1, number]
+        assert alone["clip"] == number and seen[-1] == (4, 3, 48, 64)
+        assert torch.equal(alone["pixel_values"], item["pixel_values"][:, number : number + 1])
+
+
 def test_videos_of_several_classes_have_a_row_of_ones_and_zeros(folder):
     labels = List(ClassLabel(names=CLASSES))
     clips = VideoClips(corpus(folder, ["0.mp4", "1.mp4"], [[2, 0], [1]], labels), SAMPLING, GENERATOR_FOR)

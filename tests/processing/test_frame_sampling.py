@@ -119,6 +119,28 @@ def test_short_videos_repeat_frames_as_each_protocol_does():
     assert segment_frames(1, 4).tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("strategy", ["slowfast", "video_swin", "charades"])
+@settings(max_examples=40, deadline=None)
+@given(length=st.integers(1, 400), num_clips=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
+def test_each_part_of_a_video_gives_one_of_several_clips(strategy, length, num_clips, seed):
+    sampling = FrameSampling(strategy, 4, 3, 25.0)
+    clips = sampling.random_clips(length, 25.0, num_clips, np.random.default_rng(seed))
+    again = sampling.random_clips(length, 25.0, num_clips, np.random.default_rng(seed))
+    assert clips.shape == (num_clips, 4) and (clips == again).all()
+    assert (np.diff(clips) >= 0).all() and 0 <= clips.min() <= clips.max() < length
+    starts, part = clips[:, 0], length / num_clips
+    inside = starts[starts < length - 12]
+    number = np.arange(len(inside))
+    assert (inside > number * part - 1).all() and (inside < (number + 1) * part).all()
+    if length >= 12:
+        assert (clips[:, -1] - clips[:, 0] >= 9).all()
+
+
+def test_whole_video_segments_give_no_several_clips():
+    with pytest.raises(ValueError, match="covers the whole video with one clip, but 3 were asked"):
+        FrameSampling("segments", 4).random_clips(30, 25.0, 3, np.random.default_rng(0))
+
+
 def test_a_video_without_frame_rate_counts_as_having_the_target_rate():
     sampling = FrameSampling("slowfast", 8, 8, 30.0)
     assert np.array_equal(sampling.views(300, math.nan, 3), sampling.views(300, 30.0, 3))

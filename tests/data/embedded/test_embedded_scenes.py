@@ -25,6 +25,7 @@ FINGERPRINTS = {
     "untrimmed": ("b1f2596bc9eb2c8b", "b66c98022b59af93"),
     "tubes": ("4026734107209300", "a788c43b8c48c794"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
+    "stories": ("98a19a4dda84cda5", "7971ca60b5cb59f2"),
     "motions": ("be1305962cf4a3b7", "338393c5d2dd1fea"),
 }
 
