@@ -7,22 +7,20 @@ ways to compute a step are our reconstruction.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ...configuration.configuration_collaborative_memory import CollaborativeMemoryConfig
-from ...data.video_clips import VideoClips
 from ...evaluation.evaluation import Evaluation
 from ...modeling.modeling_collaborative_memory import CollaborativeMemoryForVideoClassification
 from ...processing.processing_collaborative_memory import CollaborativeMemoryVideoProcessor
 from ..arguments import argument
 from ..recipe import Progress
 from ..sections import MODEL, PROCESSOR
-from ..seeding import epoch_order, sample_generator
+from ..seeding import epoch_order
 from ..stage_plan import Stage
 from .residual_video import ResidualVideoArguments, ResidualVideoRecipe
 
@@ -80,15 +78,9 @@ class CollaborativeMemoryRecipe(ResidualVideoRecipe):
         model.memory.requires_grad_(not self._is_single(stage_index))
         return super().start_stage(model, stage_index)
 
-    def train_dataset(self, stage_index: int) -> Dataset:
-        """Give the clips of the training videos."""
-        return VideoClips(
-            self.train,
-            self.processor.frame_sampling,
-            partial(sample_generator, self.args.seed),
-            self.args.augmentation(self.processor),
-            num_clips=1 if self._is_single(stage_index) else self.config.num_clips,
-        )
+    def clips_per_video(self, stage_index: int) -> int:
+        """Return the clips that share a memory, or 1 while single clips train."""
+        return 1 if self._is_single(stage_index) else self.config.num_clips
 
     def train_dataloader(self, stage_index: int) -> DataLoader:
         """Give whole videos, or with `multi_iteration` one clip after the other of the same ones."""

@@ -113,8 +113,13 @@ class VideoClassificationRecipe(ClassificationRecipe):
             self.processor.frame_sampling,
             partial(sample_generator, self.args.seed),
             augmentation,
+            num_clips=self.clips_per_video(stage_index),
             **mirroring,
         )
+
+    def clips_per_video(self, stage_index: int) -> int | None:
+        """Return how many clips of each video an example has; None for one clip without an axis of clips."""
+        return None
 
     def collate(self, samples: list[Any]) -> dict[str, Any]:
         """Stack clips; the copies of one clip stand side by side."""
