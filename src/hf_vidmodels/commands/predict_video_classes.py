@@ -13,7 +13,7 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel
 from ..atomic_io import write_json
 from ..data.features.feature_folders import find_videos
 from ..data.video_writing import write_video
-from ..evaluation.class_scores import is_multi_label
+from ..evaluation.class_scores import class_probabilities, is_multi_label
 from ..evaluation.gta_figures import (
     MATRICES_STEM,
     draw_matrices_of,
@@ -31,6 +31,7 @@ from ..processing.media_suffixes import VIDEO_SUFFIXES
 from ..text_tables import print_table
 from ..visualization.figures import save_figure
 from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
+from ..visualization.memory_strip import draw_memory_strip
 from ..visualization.temporal_mixing import draw_regions
 from .opened_models import open_model
 from .prediction_runs import TableRows, class_rows, predict_each, report_failures
@@ -62,7 +63,8 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
 
     OUTPUT_DIR gets predictions.json and for every video a film strip NAME.png; when the model selects tokens also a
     video NAME.mp4 of what it kept; when it mixes frames by learned matrices also NAME.regions.png, and once
-    temporal_matrices.png. Pictures show the middle one of the views.
+    temporal_matrices.png; when the clips of a video share a memory also NAME.memory.png. Pictures show the middle one
+    of the views, the last one all.
 
     Args:
         arguments: those of the predict command; `device` is this process's.
@@ -121,8 +123,17 @@ def _classify(
     ]
     place = middle % VIEWS_AT_ONCE
     metadata = inputs["video_metadata"][0]
-    indices = np.atleast_2d(metadata.frames_indices)[middle // num_crops]
+    of_all = np.atleast_2d(metadata.frames_indices)
+    indices, mid_frame = of_all[middle // num_crops], of_all.shape[1] // 2
+    strip = _strip_of(
+        model,
+        shown,
+        int(best["labels"][0]),
+        processor.to_pictures(views[num_crops // 2 :: num_crops, mid_frame]),
+        None if metadata.fps is None else of_all[:, mid_frame] / metadata.fps,
+    )
     return found, {
+        "strip": strip,
         "frames": processor.to_pictures(views[middle]),
         "kept": kept_regions(shown, model.config)[place] if shown.get("temporal_indices") is not None else None,
         "shares": region_shares_of_clip(model, shown.region_shares, place) if has_regions(model) else None,
@@ -136,7 +147,7 @@ def _answers(
     """Give the logits (N, num_labels) of all views, and all that the model says of those around the middle one."""
     with torch.no_grad():
         if sees_whole_videos(model):
-            return logits_of_views(model, views[None], num_crops, len(views))[0], {}
+            return _answers_of_whole_video(model, views, num_crops)
         asked = {"output_regions": True} if has_regions(model) else {}
         logits: list[torch.Tensor] = []
         shown: Mapping[str, Any] = {}
@@ -148,6 +159,41 @@ def _answers(
     return torch.cat(logits), shown
 
 
+def _answers_of_whole_video(
+    model: PreTrainedModel, views: torch.Tensor, num_crops: int
+) -> tuple[torch.Tensor, Mapping[str, Any]]:
+    """Give the logits of all views, and of the middle crop of each clip what it says alone and what its gates keep."""
+    logits = logits_of_views(model, views[None], num_crops, len(views))[0]
+    clips = views[num_crops // 2 :: num_crops].to(model.device)[None]
+    read, plain = model(clips), model(clips, use_memory=False)
+    gates = None if read.gates is None else read.gates[0].float().mean(-1).cpu().numpy()
+    return logits, {"clip_logits": read.clip_logits[0], "plain_logits": plain.clip_logits[0], "mean_gates": gates}
+
+
+def _strip_of(
+    model: PreTrainedModel,
+    shown: Mapping[str, Any],
+    best: int,
+    frames: np.ndarray,
+    times: np.ndarray | None,
+) -> dict[str, Any] | None:
+    """Give the arguments of `draw_memory_strip` for the best class of a video, where its clips share a memory."""
+    if shown.get("plain_logits") is None:
+        return None
+    scores, plain = (
+        class_probabilities(shown[name], model.config)[:, best].cpu().numpy()
+        for name in ("clip_logits", "plain_logits")
+    )
+    label = model.config.id2label[best]
+    return {
+        "frames": frames,
+        "scores": scores,
+        "plain_scores": plain,
+        "gates": shown["mean_gates"],
+        "label": label,
+    } | {"times": times}
+
+
 def _draw(
     folder: Path,
     name: str,
@@ -156,6 +202,7 @@ def _draw(
     kept: list[dict[str, Any]] | None,
     shares: dict[str, np.ndarray] | None,
     times: np.ndarray | None,
+    strip: dict[str, Any] | None,
 ) -> None:
     answers = [(answer["label"], answer["score"]) for answer in found[:CLASSES_IN_PICTURE]]
     save_figure(draw_kept_tokens(frames, kept, answers, title=name, times=times), output_file(folder, name, ".png"))
@@ -165,3 +212,5 @@ def _draw(
         save_figure(
             draw_regions(frames, shares, title=name, times=times), output_file(folder, f"{name}.regions", ".png")
         )
+    if strip is not None:
+        save_figure(draw_memory_strip(**strip, title=name), output_file(folder, f"{name}.memory", ".png"))

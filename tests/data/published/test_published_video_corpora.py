@@ -293,3 +293,45 @@ def test_lists_and_folders_that_the_first_something_something_lacks_are_named(pi
     (pictures / "something-something-v1-labels.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no labels.csv \(or something-something-v1-labels.csv\)"):
         load_corpus("something_something_v1", data_dir=pictures)
+
+
+@pytest.fixture
+def charades(tmp_path):
+    write(tmp_path / "Charades_v1_classes.txt", "c000 Holding some clothes", "c001 Putting clothes somewhere")
+    header = "id,subject,script,actions,length"
+    write(
+        tmp_path / "Charades_v1_train.csv",
+        header,
+        'AB12C,X1,"A person, who holds",c001 11.90 21.20;c000 0.00 12.60;c001 1.0 2.0,30.1',
+        "NOACT,X2,Nothing happens,,20.0",
+    )
+    write(tmp_path / "Charades_v1_test.csv", header, "TEST1,X3,Ends,c000 0.00 5.00,12.5")
+    touch(tmp_path / "Charades_v1_480" / "AB12C.mp4", tmp_path / "Charades_v1_480" / "TEST1.mp4")
+    return tmp_path
+
+
+def test_videos_of_charades_have_the_classes_of_all_their_actions(charades):
+    with pytest.warns(UserWarning, match=r"1 videos have no action \(NOACT\)"):
+        corpus = load_corpus("charades", data_dir=charades)
+    assert rows_of(corpus["train"], charades) == [("Charades_v1_480/AB12C.mp4", [0, 1])]
+    assert rows_of(corpus["test"], charades) == [("Charades_v1_480/TEST1.mp4", [0])]
+    assert corpus["train"].features["label"].feature.names == ["Holding some clothes", "Putting clothes somewhere"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        (
+            "Charades_v1_test.csv",
+            "TEST1,X3,Ends,c009 0.00 5.00,12.5",
+            "video TEST1: expected actions like .* got 'c009",
+        ),
+        ("Charades_v1_test.csv", "TEST1,X3,Ends,c000,12.5", "video TEST1: expected actions like 'c092 11.90 21.20'"),
+        ("Charades_v1_classes.txt", "c003 Opening a door", "line 3: expected c002 and the name of a class"),
+    ],
+)
+def test_lines_that_are_not_of_charades_are_named(charades, name, line, message):
+    with (charades / name).open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(ValueError, match=message):
+        load_corpus("charades", data_dir=charades)

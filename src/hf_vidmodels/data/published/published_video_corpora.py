@@ -1,4 +1,4 @@
-"""Published corpora of one action per video: the lists of Kinetics, and both versions of Something-Something.
+"""Published corpora of labelled videos: the lists of Kinetics, both versions of Something-Something, and Charades.
 
 Nothing is downloaded. Lists of Kinetics are those of SlowFast (`train.csv`, `val.csv`, `test.csv`: `path,label`) and
 of MMAction (`*_train_list_videos.txt`: `path label`, and `*_train_list_rawframes.txt`: `folder frames label`).
@@ -17,6 +17,7 @@ from ...text_files import read_lines
 from ..class_lists import CLASS_FILE, MAX_CLASSES, read_class_names
 from ..content_checks import name_some
 from ..contracts import features_for
+from .charades import read_charades
 from .listed_videos import SPLIT_FILES, ListedCorpus, ListedVideo
 from .something_something import read_something_something_v1, read_something_something_v2
 
@@ -41,13 +42,13 @@ def read_published_video_corpus(
         skip_missing_files: leave out videos that are not there, with a warning that counts them.
 
     Returns:
-        Per split the columns `video` and `label` (null in test lists without classes).
+        Per split the columns `video` and `label`: null in test lists without classes, a list where there are several.
 
     Raises:
         ValueError: without a folder, for a line or entry that is not of the layout, or an unknown class.
         FileNotFoundError: the folder, the lists or videos are missing.
     """
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict, List
 
     if data_dir is None:
         raise ValueError(f"{name} is read from a folder; give its data_dir")
@@ -59,6 +60,8 @@ def read_published_video_corpus(
         raise FileNotFoundError(f"there is no folder {media} with the videos of {name}")
     corpus = PUBLISHED_VIDEO_CORPORA[name](root, media)
     features = features_for(VIDEO_TASK, ("video", "label"), corpus.class_names)
+    if corpus.has_several:
+        features["label"] = List(features["label"])
     return DatasetDict(
         {
             split: Dataset.from_dict(
@@ -113,6 +116,7 @@ def read_video_lists(root: Path, media: Path | None, num_classes: int | None = N
 
 PUBLISHED_VIDEO_CORPORA: dict[str, Callable[[Path, Path | None], ListedCorpus]] = {
     **{name: partial(read_video_lists, num_classes=count) for name, count in KINETICS_CLASSES.items()},
+    "charades": read_charades,
     "video_lists": read_video_lists,
     "something_something_v1": read_something_something_v1,
     "something_something_v2": read_something_something_v2,

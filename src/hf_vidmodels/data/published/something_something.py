@@ -2,16 +2,14 @@
 version 2 as videos with JSON lists. Nothing is downloaded.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...atomic_io import read_json_object
-from ...processing.media_suffixes import VIDEO_SUFFIXES
 from ...text_files import read_json, read_lines
 from ..contracts import nearest_hint
-from .listed_videos import SPLIT_FILES, ListedCorpus, ListedVideo
+from .listed_videos import SPLIT_FILES, ListedCorpus, listed_by_name, media_folder
 
 V1_PREFIX, V2_PREFIX = "something-something-v1-", "something-something-v2-"
 V1_FOLDERS = ("20bn-something-something-v1", "frames")
@@ -36,7 +34,7 @@ def read_something_something_v1(root: Path, media: Path | None) -> ListedCorpus:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{labels_file} names the class {twice!r} twice; each line is another class")
     entries = {split: list(_read_table(path, ids)) for split, path in lists.items()}
-    return _listed(names, entries, _media_folder(root, media, V1_FOLDERS), "")
+    return listed_by_name(names, entries, media_folder(root, media, V1_FOLDERS), "")
 
 
 def read_something_something_v2(root: Path, media: Path | None) -> ListedCorpus:
@@ -53,7 +51,7 @@ def read_something_something_v2(root: Path, media: Path | None) -> ListedCorpus:
     labels_file, lists = _find_lists(root, V2_PREFIX, ".json")
     ids = _class_ids(labels_file)
     entries = {split: list(_read_entries(path, ids)) for split, path in lists.items()}
-    return _listed(sorted(ids, key=ids.__getitem__), entries, _media_folder(root, media, V2_FOLDERS), ".webm")
+    return listed_by_name(sorted(ids, key=ids.__getitem__), entries, media_folder(root, media, V2_FOLDERS), ".webm")
 
 
 def _find_lists(root: Path, prefix: str, suffix: str) -> tuple[Path, dict[str, Path]]:
@@ -71,25 +69,6 @@ def _find_lists(root: Path, prefix: str, suffix: str) -> tuple[Path, dict[str, P
     if not lists:
         raise FileNotFoundError(f"{root} has none of train{suffix}, validation{suffix} and test{suffix}")
     return labels_file, lists
-
-
-def _media_folder(root: Path, media: Path | None, names: tuple[str, ...]) -> Path:
-    return media or next((root / name for name in names if (root / name).is_dir()), root)
-
-
-def _listed(
-    names: list[str], entries: Mapping[str, list[tuple[str, int | None]]], folder: Path, suffix: str
-) -> ListedCorpus:
-    """Find the videos of all entries in a folder; one that is not there would be called ID and the suffix."""
-    files = _files_by_stem(folder)
-    splits = {
-        split: [
-            ListedVideo(os.path.join(folder, files.get(video_id, f"{video_id}{suffix}")), label, video_id)
-            for video_id, label in rows
-        ]
-        for split, rows in entries.items()
-    }
-    return ListedCorpus(names, splits, dict.fromkeys(splits, str(folder)))
 
 
 def _read_table(path: Path, ids: Mapping[str, int]) -> Iterator[tuple[str, int | None]]:
@@ -137,15 +116,3 @@ def _class_id(template: str, ids: Mapping[str, int], video_id: str, where: str) 
 
 def _without_brackets(template: str) -> str:
     return template.replace("[", "").replace("]", "")
-
-
-def _files_by_stem(folder: Path) -> dict[str, str]:
-    """Names in a folder by what they are without suffix: video files, and folders of frames."""
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        return {
-            os.path.splitext(entry.name)[0]: entry.name
-            for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES or entry.is_dir()
-        }
