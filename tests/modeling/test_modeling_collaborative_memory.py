@@ -162,6 +162,15 @@ def test_no_boxes_give_no_answers_and_a_loss_of_nothing():
     output.loss.backward()
 
 
+@torch.no_grad()
+def test_without_a_memory_clips_only_vote_together():
+    model, clips = classifier(memory_type="none").eval(), videos()
+    assert not any(name.startswith("memory") for name, _ in model.named_parameters())
+    alone = torch.cat([model(clip).logits[:, None] for clip in clips.split(1, dim=1)], dim=1)
+    torch.testing.assert_close(model(clips).logits, alone.mean(1))
+    assert detector(memory_type="none")(clips, BOXES).gates is None
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -171,7 +180,7 @@ def test_no_boxes_give_no_answers_and_a_loss_of_nothing():
         ({"num_clips": 0}, "num_clips must be positive, got 0"),
         (
             {"memory_type": "self_attention", "training_mode": "multi_iteration"},
-            "hands a memory of fixed size from clip to clip",
+            "which memory_type 'self_attention' does not have",
         ),
     ],
 )

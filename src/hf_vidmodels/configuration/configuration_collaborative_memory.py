@@ -14,7 +14,7 @@ from .configuration_backbones import MvitConfig, VideoSwinConfig
 from .configuration_base import VidModelsConfig, strict_config
 from .configuration_video_resnet import PROBLEM_TYPES, VideoResNetConfig
 
-MEMORY_TYPES = ("associative", "associative_softmax", "average", "self_attention")
+MEMORY_TYPES = ("associative", "associative_softmax", "average", "self_attention", "none")
 INFUSION_TYPES = ("gating", "gating_residual", "residual")
 STOP_GRADIENTS = ("none", "other_clips", "all")
 TRAINING_MODES = ("batch_reduction", "multi_iteration", "two_pass")
@@ -34,7 +34,8 @@ class CollaborativeMemoryConfig(VidModelsConfig):
         num_test_clips: clips of a video in the test protocol.
         memory_type: `"associative"` (a matrix, the mean of key times value over all positions),
             `"associative_softmax"` (keys are soft-maxed over all positions, queries over their channels),
-            `"average"` (the mean value) or `"self_attention"` (all keys and values are kept).
+            `"average"` (the mean value), `"self_attention"` (all keys and values are kept) or `"none"`, what the
+            others are compared with: clips only vote together.
         memory_key_dim: channels of keys and queries; None = a quarter of the features'.
         memory_value_dim: channels of values; None = a quarter of the features'.
         infusion_type: `"gating"` (features times a gate in (0, 1)), `"gating_residual"` (times 1 + gate) or
@@ -144,10 +145,10 @@ class CollaborativeMemoryConfig(VidModelsConfig):
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
-        if self.training_mode == "multi_iteration" and self.memory_type == "self_attention":
+        if self.training_mode == "multi_iteration" and self.memory_type in ("self_attention", "none"):
             raise ValueError(
-                "training_mode 'multi_iteration' hands a memory of fixed size from clip to clip, but memory_type "
-                "'self_attention' keeps every position; use 'two_pass', or another memory_type"
+                "training_mode 'multi_iteration' hands a memory of fixed size from clip to clip, which memory_type "
+                f"{self.memory_type!r} does not have; use 'two_pass', or another memory_type"
             )
 
     def validate_numbers(self) -> None:

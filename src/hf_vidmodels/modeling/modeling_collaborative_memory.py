@@ -74,21 +74,24 @@ class CollaborativeMemoryPreTrainedModel(VideoResNetPreTrainedModel):
     def __init__(self, config: CollaborativeMemoryConfig) -> None:
         super().__init__(config)
         self.backbone = BACKBONE_CLASSES[config.backbone_config.model_type](config.backbone_config)
-        self.memory = SharedMemory(
-            config.feature_width,
-            config.key_width,
-            config.value_width,
-            config.memory_type,
-            config.infusion_type,
-            config.memory_stop_gradient,
-        )
+        self.memory = None
+        if config.memory_type != "none":
+            self.memory = SharedMemory(
+                config.feature_width,
+                config.key_width,
+                config.value_width,
+                config.memory_type,
+                config.infusion_type,
+                config.memory_stop_gradient,
+            )
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.feature_width, config.num_labels)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        role = next((name for name, layer in self.memory.named_children() if layer is module), None)
+        layers = () if self.memory is None else self.memory.named_children()
+        role = next((name for name, layer in layers if layer is module), None)
         if role is None:
             super()._init_weights(module)
         else:
@@ -171,7 +174,7 @@ class CollaborativeMemoryForVideoClassification(CollaborativeMemoryPreTrainedMod
         features = self.clip_features(pixel_values)
         mask = check_clip_mask(clip_mask, features.shape[:2])
         gates, memory = None, None
-        if use_memory:
+        if use_memory and self.memory is not None:
             past = None if past_memory is None else MemoryState(*past_memory)
             pooled, _, gates, memory = self.memory(features, mask, past, update=update_memory)
         else:
@@ -243,14 +246,17 @@ class CollaborativeMemoryForActionDetection(CollaborativeMemoryPreTrainedModel):
         if center >= num_clips:
             raise ValueError(f"center_clip is {center}, but only {num_clips} clips of each key frame were given")
         mask = check_clip_mask(clip_mask, features.shape[:2], center)
-        infused = self.memory(features, mask, reader=center, return_maps=True)
-        found = roi_features((infused.maps[:, 0],), boxes, config.spatial_stride, config.roi_aligned)
+        maps, gates = features[:, center], None
+        if self.memory is not None:
+            infused = self.memory(features, mask, reader=center, return_maps=True)
+            maps, gates = infused.maps[:, 0], infused.gates
+        found = roi_features((maps,), boxes, config.spatial_stride, config.roi_aligned)
         logits = self.classifier(self.dropout(found))
         loss = None
         if labels is not None:
             # A mean over no boxes would be no number.
             loss = classification_loss(logits, labels, multi_label=True) if len(boxes) else logits.float().sum()
-        output = CollaborativeMemoryDetectorOutput(loss=loss, logits=logits, roi_features=found, gates=infused.gates)
+        output = CollaborativeMemoryDetectorOutput(loss=loss, logits=logits, roi_features=found, gates=gates)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
 

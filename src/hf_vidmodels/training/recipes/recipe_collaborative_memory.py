@@ -75,7 +75,8 @@ class CollaborativeMemoryRecipe(ResidualVideoRecipe):
 
     def start_stage(self, model: CollaborativeMemoryForVideoClassification, stage_index: int) -> nn.Module:
         """Leave the memory alone while the network learns single clips."""
-        model.memory.requires_grad_(not self._is_single(stage_index))
+        if model.memory is not None:
+            model.memory.requires_grad_(not self._is_single(stage_index))
         return super().start_stage(model, stage_index)
 
     def clips_per_video(self, stage_index: int) -> int:
