@@ -9,6 +9,7 @@ from transformers import ResNetConfig
 
 from hf_vidmodels import (
     AsmLocConfig,
+    CollaborativeMemoryConfig,
     GtaConfig,
     L2CafConfig,
     MalConfig,
