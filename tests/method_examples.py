@@ -15,7 +15,6 @@ from hf_vidmodels import (
     MalConfig,
     SemiformerConfig,
     StepConfig,
-    CollaborativeMemoryConfig,
     SttsConfig,
     VideoResNetConfig,
 )
