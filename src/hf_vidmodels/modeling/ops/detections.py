@@ -54,21 +54,21 @@ def suppress_by_class(
     Returns:
         (B, M, C) bool.
     """
+    batch, count, classes = scores.shape
     grown = torch.cat((boxes[..., :2], boxes[..., 2:] + 1), dim=-1).float()
-    is_near = pairwise_iou(grown, grown) > nms_threshold
-    values, order = scores.float().transpose(1, 2).sort(dim=-1, descending=True, stable=True)
-    may_stay = values > score_threshold
-    found = torch.zeros_like(may_stay)
-    clips, labels = may_stay[..., 0].nonzero(as_tuple=True)
-    order, may_stay = order[clips, labels], may_stay[clips, labels]
-    rows = torch.arange(len(clips), device=boxes.device)
-    stays, is_gone = torch.zeros_like(may_stay), torch.zeros_like(may_stay)
-    for rank in range(int(may_stay.sum(-1).max()) if len(rows) else 0):
-        box = order[:, rank]
-        stays[rows, box] = stay = may_stay[:, rank] & ~is_gone[rows, box]
-        is_gone |= is_near[clips, box] & stay[:, None]
-    found[clips, labels] = stays
-    return found.transpose(1, 2)
+    # A box does not suppress itself. A row for every box of every clip.
+    is_near = (pairwise_iou(grown, grown) > nms_threshold) & ~torch.eye(count, dtype=torch.bool, device=boxes.device)
+    is_near = is_near.flatten(0, 1)
+    by_class = scores.float().transpose(1, 2).flatten(0, 1)
+    values, order = by_class.sort(dim=-1, descending=True, stable=True)
+    may_stay, order = (values > score_threshold).T.contiguous(), order.T.contiguous()
+    row = torch.arange(batch * classes, device=boxes.device)
+    of_near, of_gone = order + row // classes * count, order + row * count
+    is_gone = torch.zeros_like(by_class, dtype=torch.bool)
+    for rank in range(int(may_stay.any(1).sum())):
+        stays = may_stay[rank] & ~is_gone.flatten().index_select(0, of_gone[rank])
+        is_gone |= is_near.index_select(0, of_near[rank]) & stays[:, None]
+    return ((by_class > score_threshold) & ~is_gone).unflatten(0, (batch, classes)).transpose(1, 2)
 
 
 def list_detections(
