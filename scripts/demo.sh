@@ -13,18 +13,17 @@ say() {
     printf '\n== %s (after %d s)\n' "$1" "$((SECONDS - begin))"
 }
 
-say "1 of 3: the corpus: 136 videos of moving digits are drawn, once for all later runs"
+say "1 of 3: the corpus: 110 videos of moving digits are drawn, once for all later runs"
 # The test video with the most true segments, whatever the network will make of it.
 video="$(python -c 'from hf_vidmodels.data.corpora import load_corpus
-print(max(load_corpus("embedded/untrimmed", split="test"), key=lambda row: len(row["segments"]))["video"])')"
+print(max(load_corpus("embedded/untrimmed-small", split="test"), key=lambda row: len(row["segments"]))["video"])')"
 
-say "2 of 3: training: features of optical flow first, then three networks, each on what the one before it found"
-hf-vidmodels train --recipe asm_loc/embedded --output_dir "$output_dir" --overwrite_output_dir \
-    --report_to tensorboard
+say "2 of 3: training: features of optical flow first, then two networks, the second on what the first one found"
+hf-vidmodels train --recipe asm_loc/demo --output_dir "$output_dir" --overwrite_output_dir --report_to tensorboard
 
 say "3 of 3: prediction: the finished folder is loaded again and shown a test video, $(basename "$video")"
 hf-vidmodels predict --model "$output_dir" --input "$video" --output_dir "$output_dir/predictions" --top_k 10 \
-    --truth embedded/untrimmed --embed_video
+    --truth embedded/untrimmed-small --embed_video
 
 say "done: the model, its card and its pictures are in $output_dir; look at"
 echo "  $output_dir/README.md                 the model card"

@@ -15,7 +15,7 @@ import numpy as np
 from hf_vidmodels.atomic_io import atomic_write
 from hf_vidmodels.command_line import run
 from hf_vidmodels.data.embedded.embedded_corpora import compose_embedded_scene, load_embedded_corpus
-from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
+from hf_vidmodels.data.embedded.embedded_motions import ACTIONS, WAYS
 from hf_vidmodels.processing.decoding import decode_frames, probe_video
 
 CLASS_COLOURS = ("#ff5c5c", "#4fd15f", "#6f8dff", "#ffd23f", "#d86bff")
@@ -173,10 +173,10 @@ def draw_untrimmed(figure: Any, dataset: Any) -> None:
         for segment in example["segments"]:
             start, length = segment["start"], segment["end"] - segment["start"]
             line.barh(0, length, left=start, height=1, color=CLASS_COLOURS[segment["label"]])
-            line.text(start + length / 2, 0, ACTIONS[segment["label"]], ha="center", va="center", fontsize=9)
+            line.text(start + length / 2, 0, WAYS[segment["label"]], ha="center", va="center", fontsize=9)
         line.set(xlim=(0, example["duration"]), ylim=(-0.5, 0.5), yticks=[], facecolor="#f2f2f2")
         line.set_xticks(times, [f"{time:.0f} s" for time in times], fontsize=9)
-        names = "\n".join(ACTIONS[label] for label in example["labels"])
+        names = "\n".join(WAYS[label] for label in example["labels"])
         line.set_ylabel(names, rotation=0, ha="right", va="center", fontsize=11, fontweight="bold")
 
 

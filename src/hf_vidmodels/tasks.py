@@ -73,7 +73,9 @@ MIXED_PRECISION = Option(
     "three times as fast on a CPU with AMX; logits differ in the third digit (default: no)",
     {"choices": ("no", "bf16")},
 )
-STEP = Option("step", "step of the cascade that answers, counted from 0 (default: the last)", {"type": int})
+STEP = Option(
+    "step", "step of the cascade that answers, counted from 0 (default: the one chosen in training)", {"type": int}
+)
 EMBED_VIDEO = Option("embed_video", "put the video into its page (default: link to it)", {"action": "store_true"})
 TOP_K = Option("top_k", "keep so many results of each input at most", {"type": int})
 

@@ -276,6 +276,16 @@ def test_bfloat16_answers_and_keeps_its_loss_in_float32(case, model):
     assert len(model.localize(io["in.input_feature"][0])) == 1
 
 
+def test_the_step_of_the_configuration_answers_unless_another_is_asked_for(case, model):
+    features = case["io"]["in.input_feature"][0]
+    whole = model.localize(features, return_all_steps=True)
+    model.config.answering_step = 0
+    assert len(model.localize(features, return_all_steps=True)) == len(whole)
+    for step, expected in ((None, 0), (0, 0), (1, 1)):
+        (answer,) = model.localize(features, step=step)
+        np.testing.assert_array_equal(answer["segments"], whole[expected][0]["segments"])
+
+
 def test_a_partially_trained_cascade_answers_with_the_steps_it_has(case, model):
     features = case["io"]["in.input_feature"][0]
     whole = model.localize(features, return_all_steps=True)

@@ -82,8 +82,28 @@ def test_the_metrics_name_every_step_and_learning_shows(whole_run):
     results = json.loads((whole_run / "metrics.json").read_text())
     assert results["num_examples"] == SPLITS["test"]
     assert [row[0] for row in results["tables"][0]["rows"]] == ["0 (base)", "1"]
-    assert results["metrics"]["average_mAP"] == results["metrics"]["average_mAP_step1"]
+    answering_step = json.loads((whole_run / "config.json").read_text())["answering_step"]
+    assert results["metrics"]["average_mAP"] == results["metrics"][f"average_mAP_step{answering_step}"]
     assert results["metrics"]["mAP@0.1"] > 0.5
+
+
+def test_the_step_that_answers_is_chosen_by_held_out_classes_where_there_are_no_validation_videos(whole_run):
+    table = json.loads((whole_run / "metrics.json").read_text())["tables"][1]
+    assert table["title"].startswith(f"which step answers: class loss of {SPLITS['test']} test videos")
+    losses = [loss for _, loss, _ in table["rows"]]
+    assert AutoModel.from_pretrained(whole_run).answering_step() == int(np.argmin(losses))
+
+
+def test_validation_videos_choose_the_step_that_answers_while_others_are_scored(tmp_path, capsys):
+    folder = write_corpus(tmp_path / "corpus", splits=SPLITS | {"validation": 3})
+    train(folder, tmp_path / "run", eval_split="test")
+    results = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert results["split"] == "test" and results["num_examples"] == SPLITS["test"]
+    table = results["tables"][1]
+    assert table["title"] == "which step answers: average mAP of 3 validation videos, higher is better"
+    (best,) = (row for row in table["rows"] if row[2] == "yes")
+    assert best[1] == max(row[1] for row in table["rows"])
+    assert f"Step {best[0]} answers: it has the best average mAP" in capsys.readouterr().out
 
 
 def test_every_step_trains_a_network_of_its_own_on_the_proposals_before_it(whole_run):

@@ -67,7 +67,9 @@ class AsmLocConfig(VidModelsConfig):
         uncertainty_init_std: standard deviation of the initial weights of the uncertainty head.
         num_refinement_steps: number of networks after the base network; the cascade has one more.
         num_trained_steps: how many networks of the cascade hold trained weights, from the base network on;
-            `None` for all. `localize` stops after the last trained one.
+            `None` for all.
+        answering_step: index of the network whose segments `localize` gives; `None` for the last trained one.
+            Training chooses it on held-out videos.
         num_snippets: snippets S that a video is sampled to.
         max_proposals: most proposals N of one video that the segment attention sees; the best by score are kept.
         foreground_topk_ratio: foreground pooling averages the T // ratio best snippets.
@@ -128,6 +130,7 @@ class AsmLocConfig(VidModelsConfig):
     uncertainty_init_std: float | int = 1e-4
     num_refinement_steps: int = 3
     num_trained_steps: int | None = None
+    answering_step: int | None = None
     num_snippets: int = 750
     max_proposals: int = 200
     foreground_topk_ratio: int = 8
@@ -196,6 +199,10 @@ class AsmLocConfig(VidModelsConfig):
             raise ValueError(
                 f"num_trained_steps must be between 0 and num_refinement_steps + 1 = {self.num_steps}, got "
                 f"{self.num_trained_steps}"
+            )
+        if self.answering_step is not None and not 0 <= self.answering_step < self.num_steps:
+            raise ValueError(
+                f"answering_step must be the index of one of the {self.num_steps} steps, got {self.answering_step}"
             )
 
     def validate_rates(self) -> None:

@@ -30,7 +30,7 @@ Predictions = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, accelerator: Accelerator) -> Evaluation:
-    """Localise actions in the videos of a split and score them; a sheet of timelines shows the last step.
+    """Localise actions in the videos of a split and score them; a sheet of timelines shows the answering step.
 
     A corpus of videos without features is scored when the checkpoint carries its feature extractor.
 
@@ -73,7 +73,7 @@ def evaluate_localization(
         batch_size: videos in one forward pass.
 
     Returns:
-        As `score_localization`, with the figure `timelines` of the last step.
+        As `score_localization`, with the figure `timelines` of the answering step.
     """
     mine = rows_of_process(accelerator, len(videos))
     per_step = model.localize(
@@ -89,29 +89,30 @@ def evaluate_localization(
     num_steps = len(by_video[videos.video_ids[0]])
     by_step = {step: {video: by_video[video][step] for video in videos.video_ids} for step in range(num_steps)}
     evaluation = score_localization(by_step, videos, model.config, split)
-    if (better := better_step(evaluation.metrics)) is not None:
-        accelerator.print(
-            f"Step {better} of the cascade scores higher than the last one: predict with --step {better}."
-        )
+    answering_step = model.answering_step()
+    if (better := better_step(evaluation.metrics, answering_step)) is not None:
+        accelerator.print(better_step_sentence(better, answering_step))
     if accelerator.is_main_process:
-        evaluation.figures = {"timelines": draw_examples(by_step[num_steps - 1], videos, model.config)}
+        evaluation.figures = {"timelines": draw_examples(by_step[answering_step], videos, model.config)}
     return evaluation
 
 
 def score_localization(
     predictions_per_step: Mapping[int, Predictions], videos: VideoTable, config: PreTrainedConfig, split: str
 ) -> Evaluation:
-    """Score the predictions of each step of a cascade; the last step's are the answer.
+    """Score the predictions of each step of a cascade.
+
+    The answer is that of the configuration's `answering_step`, or else of the last step.
 
     Args:
         predictions_per_step: by step index, in ascending order, predictions of all `videos`.
         videos: with their annotations.
-        config: of the model; gives `id2label`, `tiou_thresholds` and `average_tiou_thresholds`.
+        config: of the model; gives `id2label`, `answering_step`, `tiou_thresholds` and `average_tiou_thresholds`.
         split: name of the split, for the report.
 
     Returns:
-        Metrics `mAP@<tIoU>` and `average_mAP` of the last step, `average_mAP_step<s>` of each, a table with one row
-        per step, and the last step's predictions in the ActivityNet results format.
+        Metrics `mAP@<tIoU>` and `average_mAP` of the answer, `average_mAP_step<s>` of each step, a table with one row
+        per step, and the answer in the ActivityNet results format.
     """
     class_names = [config.id2label[index] for index in range(config.num_labels)]
     scores = {
@@ -124,29 +125,34 @@ def score_localization(
         )
         for step, predictions in predictions_per_step.items()
     }
-    last = max(scores)
-    metrics = scores[last].to_metrics()
+    answer = config.answering_step if config.answering_step in scores else max(scores)
+    metrics = scores[answer].to_metrics()
     metrics |= {f"{METRIC_OF_STEP}{step}": score.average_mAP for step, score in scores.items()}
     title = f"mAP per tIoU threshold, {len(videos)} {split} videos"
-    if (better := better_step(metrics)) is not None:
-        title += f"; step {better} scores higher than the last one, which answers unless predict gets --step {better}"
+    if (better := better_step(metrics, answer)) is not None:
+        title += f"; {better_step_sentence(better, answer)}"
     return Evaluation(
         metrics=metrics,
         primary_metric="average_mAP",
         split=split,
         num_examples=len(videos),
         tables=[_table_of_steps(scores, config, title)],
-        predictions=results_to_json(predictions_per_step[last], class_names),
+        predictions=results_to_json(predictions_per_step[answer], class_names),
     )
 
 
-def better_step(metrics: Mapping[str, float]) -> int | None:
-    """Give the step of a cascade whose average mAP is the highest, or None when it is the last one's."""
+def better_step(metrics: Mapping[str, float], answering_step: int) -> int | None:
+    """Give the step of a cascade whose average mAP is the highest, or None when it is the answering one's."""
     scores = {
         int(name.removeprefix(METRIC_OF_STEP)): value for name, value in metrics.items() if METRIC_OF_STEP in name
     }
-    best = max(scores, key=lambda step: (scores[step], step), default=None)
-    return None if best is None or best == max(scores) else best
+    best = max(scores, key=lambda step: (scores[step], step == answering_step))
+    return None if best == answering_step else best
+
+
+def better_step_sentence(better: int, answering_step: int) -> str:
+    """Say what to do about a better step."""
+    return f"step {better} scores higher than step {answering_step}, which answers unless predict gets --step {better}"
 
 
 def draw_examples(predictions: Predictions, videos: VideoTable, config: PreTrainedConfig) -> "Figure":

@@ -265,11 +265,11 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         Args:
             features: (L, C) snippet features of one video, a list of them, or what
                 `AsmLocProcessor(..., sampling=None)` returns (all rows of every video).
-            return_all_steps: give one list of predictions per trained step instead of the last one.
+            return_all_steps: give one list of predictions per trained step instead of the answering one.
             return_curves: add `attention` (T,), `class_scores` (T, K) and `curve_times` (T,) in seconds.
             batch_size: videos in one forward pass.
-            step: index of the step that answers, for cascades of which an earlier one is better; by default the last
-                trained one.
+            step: index of the step that answers; by default the configuration's `answering_step`, or the last trained
+                one.
 
         Returns:
             Per video a dict of `segments` (N, 2) in seconds, `scores` (N,) and `labels` (N,), class by class and
@@ -279,7 +279,8 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             ValueError: when no step is trained or not the one asked for, or for features that do not fit.
         """
         videos = self._as_videos(features)
-        last_step = self.answering_step(step)
+        answering_step = self.answering_step(step)
+        last_step = self.config.last_trained_step if return_all_steps and step is None else answering_step
         proposals, predictions_per_step = None, []
         for current in range(last_step + 1):
             results = self.localize_step(
@@ -295,7 +296,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         return predictions_per_step if return_all_steps else predictions_per_step[-1]
 
     def answering_step(self, step: int | None = None) -> int:
-        """Give the index of the step that answers when `step` is asked for; None asks for the last trained one.
+        """Give the index of the step that answers when `step` is asked for; None leaves it to the configuration.
 
         Raises:
             ValueError: when no step is trained or not the one asked for.
@@ -307,6 +308,8 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             )
         if step is not None and not 0 <= step <= last_step:
             raise ValueError(f"step must be one of the trained steps, 0 to {last_step}, got {step}")
+        if step is None and self.config.answering_step is not None:
+            step = min(self.config.answering_step, last_step)
         return last_step if step is None else step
 
     @torch.inference_mode()
@@ -320,7 +323,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         with_pseudo: bool = False,
         return_curves: bool = False,
         batch_size: int = 8,
-    ) -> list[dict[str, Prediction]]:
+    ) -> list[dict[str, Any]]:
         """Run one step of the cascade over whole videos.
 
         Args:
@@ -334,7 +337,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             batch_size: videos in one forward pass.
 
         Returns:
-            Per video a dict with `"test"` and, when asked for, `"pseudo"`.
+            Per video a dict with `"test"`, `"video_scores"` (K + 1,) and, when asked for, `"pseudo"`.
         """
         if step > 0 and proposals is None:
             raise ValueError(f"step {step} needs the proposals of step {step - 1}; `localize` runs the whole cascade")
@@ -358,7 +361,10 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             for row, index in enumerate(indices):
                 length = len(guided[row].snippets)
                 curves = _Curves(class_scores[row], cas[row, :length], attention[row, :length], guided[row].warp)
-                result = {"test": self._segments(curves, len(videos[index]), self.config.test_stages)}
+                result = {
+                    "test": self._segments(curves, len(videos[index]), self.config.test_stages),
+                    "video_scores": curves.class_scores,
+                }
                 if with_pseudo:
                     result["pseudo"] = self._segments(curves, len(videos[index]), self.config.pseudo_stages)
                 if return_curves:

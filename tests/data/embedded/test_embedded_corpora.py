@@ -17,17 +17,21 @@ from hf_vidmodels.data.embedded.embedded_corpora import (
     load_embedded_corpus,
     make_embedded_corpus,
 )
-from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
+from hf_vidmodels.data.embedded.embedded_motions import WAYS
 from hf_vidmodels.data.embedded.embedded_rendering import iterate_rendered, visible_masks
+from hf_vidmodels.data.embedded.embedded_untrimmed import UNTRIMMED_FPS
 from hf_vidmodels.processing.decoding import decode_frames, probe_video
 
-SHORT = {"untrimmed": (200, 260), "clips": (40, 50), "tubes": (60, 80)}
+SHORT = {"clips": {"num_frames": (40, 50)}, "tubes": {"num_frames": (60, 80)}} | {
+    name: {"shortest_video": 440, "video_octaves": 1}
+    for name in ("untrimmed", "untrimmed-small", "untrimmed-common-scene")
+}
 
 
 def tiny(name, train=3, test=2):
     """The corpus with few and short examples."""
     parameters = replace(EMBEDDED_CORPORA[name].parameters, splits=(("train", train), ("test", test)))
-    return replace(parameters, num_frames=SHORT[name]) if name in SHORT else parameters
+    return replace(parameters, **SHORT.get(name, {}))
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +59,12 @@ def test_untrimmed_rows_fit_their_videos(corpora):
         for index, row in enumerate(dataset):
             scene = compose_embedded_scene("untrimmed", split, index, parameters=tiny("untrimmed"))
             metadata = probe_video(row["video"])
-            assert (metadata.num_frames, metadata.fps) == (scene.num_frames, 25)
+            assert (metadata.num_frames, metadata.fps) == (scene.num_frames, UNTRIMMED_FPS)
             assert row["duration"] == pytest.approx(metadata.duration)
-            assert row["subset"] == split and row["fps"] == 25
+            assert row["subset"] == split and row["fps"] == UNTRIMMED_FPS
             assert sorted({segment["label"] for segment in row["segments"]}) == row["labels"]
             times = [(segment["start"], segment["end"]) for segment in row["segments"]]
-            assert times == [(action.start / 25, action.end / 25) for action in scene.actions]
+            assert times == [(action.start / UNTRIMMED_FPS, action.end / UNTRIMMED_FPS) for action in scene.actions]
             pixels = decode_frames(row["video"], [scene.num_frames - 1])[0].astype(int)
             assert np.abs(pixels - list(iterate_rendered(scene))[-1][-1]).mean() < 5
 
@@ -158,7 +162,7 @@ def test_datasets_reads_the_folder_without_the_package(tmp_path, cache, corpora)
     for split, dataset in corpora["untrimmed"].items():
         read = plain[split].remove_columns("video")
         assert read["video_id"] == dataset["video_id"]
-        named = [[ACTIONS[segment["label"]] for segment in row] for row in dataset["segments"]]
+        named = [[WAYS[segment["label"]] for segment in row] for row in dataset["segments"]]
         assert [[segment["label"] for segment in row] for row in read["segments"]] == named
 
 
@@ -236,7 +240,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_wrong_names_are_one_sentence(cache, corpora):
-    with pytest.raises(ValueError, match="there is no embedded corpus 'clip'; there are images, clips"):
+    with pytest.raises(ValueError, match="there is no embedded corpus 'clip'; there are images, many_images, clips"):
         make_embedded_corpus("clip", cache_dir=cache)
     with pytest.raises(ValueError, match="no split 'val'; its splits are train, test"):
         load_embedded_corpus("images", cache_dir=cache, split="val", parameters=tiny("images"))

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_vidmodels.data.embedded import embedded_untrimmed
 from hf_vidmodels.data.embedded.embedded_corpora import EMBEDDED_CORPORA, compose_embedded_scene
 from hf_vidmodels.data.embedded.embedded_digits import draw_handwriting, load_handwriting
-from hf_vidmodels.data.embedded.embedded_motions import ACTIONS, Poses, envelope, perform, wander
+from hf_vidmodels.data.embedded.embedded_motions import WAYS, Poses, envelope, perform, wander
 from hf_vidmodels.data.embedded.embedded_rendering import iterate_rendered, shown_masks, visible_masks
 from hf_vidmodels.data.embedded.embedded_tubes import annotate_tubes
-from hf_vidmodels.data.embedded.embedded_untrimmed import UntrimmedParameters, untrimmed_scene
+from hf_vidmodels.data.embedded.embedded_untrimmed import UNTRIMMED_FPS, UntrimmedParameters, untrimmed_scene
 from hf_vidmodels.data.embedded.embedded_videos import GLOW_COLOURS, ClipParameters
 from hf_vidmodels.metrics.box_table import paired_box_iou
 
@@ -22,7 +23,9 @@ FINGERPRINTS = {
     "many_images": ("16aced6cea3f70cf", "e60340ab7bed7ba9"),
     "clips": ("5a025d05e931f10e", "566ece64bf5f61db"),
     "boxes": ("d8ec846865863649", "f8c7c7e46352ac56"),
-    "untrimmed": ("b1f2596bc9eb2c8b", "b66c98022b59af93"),
+    "untrimmed": ("ea015ae9c1d60b66", "063ac9581ee0d5f9"),
+    "untrimmed-small": ("60bbb3b481781748", "8f54f31ab2e84cf4"),
+    "untrimmed-common-scene": ("2e3c989bafa92eab", "955a694d7b4f2e84"),
     "tubes": ("4026734107209300", "a788c43b8c48c794"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
     "stories": ("98a19a4dda84cda5", "7971ca60b5cb59f2"),
@@ -79,12 +82,12 @@ def test_no_handwriting_of_the_test_split_is_seen_in_training():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_actions_of_untrimmed_videos_keep_their_distance(seed):
-    parameters = replace(UntrimmedParameters(), num_frames=(300, 500))
+    parameters = UntrimmedParameters(common_scenes=(0, 2))
     scene = untrimmed_scene(np.random.default_rng(seed), "train", parameters)
     previous_end = 0
     for action in scene.actions:
         assert action.start - previous_end >= parameters.gap
-        assert parameters.shortest <= action.end - action.start < parameters.shortest << parameters.octaves
+        assert parameters.shortest <= action.end - action.start <= parameters.longest
         previous_end = action.end
     assert scene.num_frames - previous_end >= parameters.gap
     assert 1 <= len({action.label for action in scene.actions}) <= 2
@@ -92,15 +95,62 @@ def test_actions_of_untrimmed_videos_keep_their_distance(seed):
 
 def test_untrimmed_videos_are_as_long_and_full_as_their_parameters_say():
     scenes = [compose_embedded_scene("untrimmed", "train", index) for index in range(48)]
-    lengths = np.array([scene.num_frames for scene in scenes])
+    lengths = np.array([scene.num_frames for scene in scenes]) / UNTRIMMED_FPS
+    assert 60 <= lengths.min() < 80 and 160 < lengths.max() <= 240
     parameters = UntrimmedParameters()
-    assert parameters.num_frames[0] <= lengths.min() and lengths.max() <= parameters.num_frames[1]
     numbers = [len(scene.actions) for scene in scenes]
-    assert parameters.instances[0] <= min(numbers) and max(numbers) <= parameters.instances[1]
-    assert np.ptp(numbers) > 1
-    durations = np.array([action.end - action.start for scene in scenes for action in scene.actions])
-    assert np.mean(durations < 50) > 0.2 and np.mean(durations >= 100) > 0.2
-    assert {action.label for scene in scenes for action in scene.actions} == set(range(len(ACTIONS)))
+    assert max(numbers) <= parameters.instances[1] and np.ptp(numbers) > 3
+    durations = np.array([action.end - action.start for scene in scenes for action in scene.actions]) / UNTRIMMED_FPS
+    assert durations.min() >= 1 and durations.max() <= 30
+    assert np.mean(durations < 4) > 0.5 and np.mean(durations >= 8) > 0.1
+    assert {action.label for scene in scenes for action in scene.actions} == set(range(len(WAYS)))
+
+
+def movement(scene):
+    """How far the acting digit moves from frame to frame, beside what it drifts: (T,) in 1/64 pixel."""
+    poses = scene.sprites[scene.actions[0].actor].poses
+    return np.abs(np.diff(poses.x, prepend=poses.x[0])) + np.abs(np.diff(poses.y, prepend=poses.y[0]))
+
+
+def test_the_first_action_of_a_class_is_plain_and_later_ones_are_often_weak_and_rest():
+    parameters = UntrimmedParameters(weak_percent=100, shortest=64, octaves=1, instances=(4, 4))
+    scenes = [untrimmed_scene(np.random.default_rng(seed), "train", parameters) for seed in range(8)]
+    for scene in scenes:
+        moved = movement(scene)
+        strengths = [np.percentile(moved[action.start : action.end], 80) for action in scene.actions]
+        for label in {action.label for action in scene.actions}:
+            own = sorted(s for s, action in zip(strengths, scene.actions, strict=True) if action.label == label)
+            assert len(own) == 1 or own[-1] > 1.3 * own[-2]
+    resting = [
+        np.mean(movement(scene)[action.start : action.end] < 40) for scene in scenes for action in scene.actions
+    ]
+    assert np.mean(resting) > 0.1
+
+
+def test_fidgets_are_of_classes_that_the_video_does_not_have(monkeypatch):
+    performed = []
+    monkeypatch.setattr(embedded_untrimmed, "perform", lambda poses, motion, *rest: performed.append(motion))
+    scene = untrimmed_scene(np.random.default_rng(3), "train", UntrimmedParameters(fidgets=(20, 20)))
+    own = {WAYS[action.label] for action in scene.actions}
+    fidgets = performed[len(scene.actions) :]
+    assert len(fidgets) > 3 and not own & set(fidgets)
+
+
+def test_the_picture_slides_beside_actions_to_the_side_of_their_class():
+    drift = np.zeros((40, 2), np.int64)
+    embedded_untrimmed._slide(drift, WAYS.index("slant"), 30, 20)
+    assert not drift[:31].any() and (np.diff(drift[31:, 0]) >= 0).all() and drift[-1, 0] > 5 and not drift[:, 1].any()
+
+
+def test_common_scenes_are_in_every_video_and_are_no_action():
+    scene, other = (compose_embedded_scene("untrimmed-common-scene", "train", index) for index in range(2))
+    for one in (scene, other):
+        outside = np.ones(one.num_frames, bool)
+        for action in one.actions:
+            outside[action.start : action.end] = False
+        size = one.sprites[one.actions[0].actor].poses.size
+        # Only common scenes let the digit grow and shrink.
+        assert np.ptp(size[outside]) > 0 and np.ptp(size[~outside]) == 0
 
 
 def still_poses(num_frames=60):
@@ -110,7 +160,16 @@ def still_poses(num_frames=60):
 
 @pytest.mark.parametrize(
     ("action", "changed"),
-    [("swing", {"x"}), ("bounce", {"y"}), ("spin", {"angle"}), ("pulse", {"size"}), ("blink", {"opacity"})],
+    [
+        ("swing", {"x"}),
+        ("bounce", {"y"}),
+        ("spin", {"angle"}),
+        ("pulse", {"size"}),
+        ("blink", {"opacity"}),
+        ("slant", {"x", "y"}),
+        ("climb", {"x", "y"}),
+        ("circle", {"x", "y"}),
+    ],
 )
 def test_an_action_changes_one_property_and_only_while_it_lasts(action, changed):
     before, poses = still_poses(), still_poses()

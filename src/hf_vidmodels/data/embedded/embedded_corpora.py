@@ -11,6 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ from ...atomic_io import atomic_write
 from ..contracts import features_for
 from ..video_writing import write_video
 from .embedded_cache import default_cache_dir, ensure_folder, read_manifest
-from .embedded_motions import ACTIONS
+from .embedded_digits import load_handwriting
+from .embedded_motions import ACTIONS, WAYS
 from .embedded_orders import MOTIONS, MotionParameters, annotate_motion, motion_scene
 from .embedded_pictures import (
     BOXES,
@@ -38,7 +40,14 @@ from .embedded_rendering import iterate_rendered
 from .embedded_scenes import FPS, Scene
 from .embedded_stories import STORIES, StoryParameters, annotate_story, story_scene
 from .embedded_tubes import TubeParameters, annotate_tubes, tube_scene
-from .embedded_untrimmed import UntrimmedParameters, annotate_untrimmed, untrimmed_scene
+from .embedded_untrimmed import (
+    COMMON_SCENE,
+    SMALL,
+    UNTRIMMED_FPS,
+    UntrimmedParameters,
+    annotate_untrimmed,
+    untrimmed_scene,
+)
 from .embedded_videos import ClipParameters, annotate_clip, clip_scene
 
 if TYPE_CHECKING:
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
 METADATA = "metadata.jsonl"
 # Raised whenever the same seed gives other scenes, pixels or annotations, so that older caches are not taken.
 FORMAT = 1
+_MOST_THREADS = 4
 _VIDEO_OPTIONS = {"preset": "superfast", "crf": "26", "g": "50", "threads": "1"}
 
 
@@ -62,6 +72,7 @@ class EmbeddedCorpus:
         parameters: how many examples, how large and how hard; every such class has `splits`.
         compose: (random generator, split, parameters) -> scene.
         annotate: (scene, name of the example, its number, parameters) -> rows of `columns`, classes as names.
+        fps: frames per second of its videos.
     """
 
     task: str
@@ -71,6 +82,20 @@ class EmbeddedCorpus:
     parameters: Any
     compose: Callable[[np.random.Generator, str, Any], Scene]
     annotate: Callable[[Scene, str, int, Any], list[dict[str, Any]]]
+    fps: int = FPS
+
+
+def _untrimmed(parameters: UntrimmedParameters) -> EmbeddedCorpus:
+    return EmbeddedCorpus(
+        task="temporal-action-localization",
+        media=("video", ".mp4"),
+        columns=("video_id", "duration", "fps", "labels", "segments", "subset"),
+        classes=WAYS,
+        parameters=parameters,
+        compose=untrimmed_scene,
+        annotate=annotate_untrimmed,
+        fps=UNTRIMMED_FPS,
+    )
 
 
 EMBEDDED_CORPORA = {
@@ -128,15 +153,9 @@ EMBEDDED_CORPORA = {
         compose=picture_scene,
         annotate=annotate_boxes,
     ),
-    "untrimmed": EmbeddedCorpus(
-        task="temporal-action-localization",
-        media=("video", ".mp4"),
-        columns=("video_id", "duration", "fps", "labels", "segments", "subset"),
-        classes=ACTIONS,
-        parameters=UntrimmedParameters(),
-        compose=untrimmed_scene,
-        annotate=annotate_untrimmed,
-    ),
+    "untrimmed": _untrimmed(UntrimmedParameters()),
+    "untrimmed-small": _untrimmed(SMALL),
+    "untrimmed-common-scene": _untrimmed(COMMON_SCENE),
     "tubes": EmbeddedCorpus(
         task="action-detection",
         media=("video", ".mp4"),
@@ -253,26 +272,32 @@ def compose_embedded_scene(name: str, split: str, index: int, seed: int = 0, par
 def _write_split(folder: Path, corpus: EmbeddedCorpus, generators: list[np.random.Generator], parameters: Any) -> None:
     from tqdm import tqdm
 
-    folder.mkdir()
-    rows = []
-    for number, rng in enumerate(tqdm(generators, f"making {folder.name} split", disable=None, leave=False)):
-        scene = corpus.compose(rng, folder.name, parameters)
+    def write(number: int) -> list[dict[str, Any]]:
+        scene = corpus.compose(generators[number], folder.name, parameters)
         stem = f"{folder.name}_{number:05d}"
         path = folder / f"{stem}{corpus.media[1]}"
-        _write_media(path, scene)
-        rows += [{"file_name": path.name, **row} for row in corpus.annotate(scene, stem, number, parameters)]
+        _write_media(path, scene, corpus.fps)
+        return [{"file_name": path.name, **row} for row in corpus.annotate(scene, stem, number, parameters)]
+
+    folder.mkdir()
+    load_handwriting()
+    # Drawing and encoding spend their time outside Python's lock.
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        written = pool.map(write, range(len(generators)))
+        progress = tqdm(written, f"making {folder.name} split", len(generators), disable=None, leave=False)
+        rows = [row for rows in progress for row in rows]
     with atomic_write(folder / METADATA, "w") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _write_media(path: Path, scene: Scene) -> None:
+def _write_media(path: Path, scene: Scene, fps: int) -> None:
     frames = (frame for piece in iterate_rendered(scene) for frame in piece)
     if path.suffix == ".png":
         from PIL import Image
 
         Image.fromarray(next(frames)).save(path)
     else:
-        write_video(path, frames, FPS, options=_VIDEO_OPTIONS)
+        write_video(path, frames, fps, options=_VIDEO_OPTIONS)
 
 
 def _generator(seed: int, name: str, split: str, index: int) -> np.random.Generator:

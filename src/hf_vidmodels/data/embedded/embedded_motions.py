@@ -16,6 +16,8 @@ SINE = np.round(np.sin(np.arange(TURN) * (2 * np.pi / TURN)) * 1024).astype(np.i
 COSINE = np.roll(SINE, -TURN // 4)
 
 ACTIONS = ("swing", "bounce", "spin", "pulse", "blink")
+# What small pictures at a low frame rate show as well: the digit as a whole goes to and fro.
+WAYS = ("swing", "bounce", "slant", "climb", "circle")
 
 
 @dataclass
@@ -86,11 +88,14 @@ def perform(poses: Poses, action: str, start: int, strength: np.ndarray, period:
     * bounce: up and back by 0.9 of its size;
     * spin: turns clockwise;
     * pulse: grows and shrinks by 0.4;
-    * blink: fades nearly away in half of the time.
+    * blink: fades nearly away in half of the time;
+    * slant: down to the right and up to the left by 0.4 of its size each way;
+    * climb: up to the right and down to the left by as much;
+    * circle: round a circle with a radius of 0.4 of its size.
 
     Args:
         poses: of the digit; frames from `start` on are changed.
-        action: one of `ACTIONS`.
+        action: one of `ACTIONS` or `WAYS`.
         start: first frame.
         strength: (n,) 0 to 256 for each frame of the action.
         period: frames a repetition.
@@ -112,5 +117,10 @@ def perform(poses: Poses, action: str, start: int, strength: np.ndarray, period:
     elif action == "blink":
         faded = (wave > 0) * strength * 85 // 100
         poses.opacity[frames] = poses.opacity[frames] * (FULL - faded) // FULL
+    elif action in ("slant", "climb", "circle"):
+        down = COSINE[np.arange(len(strength)) * TURN // period % TURN] if action == "circle" else wave
+        reach = strength * (size * 40 // 100)
+        poses.x[frames] += reach * wave // (FULL * 1024)
+        poses.y[frames] += reach * (-down if action == "climb" else down) // (FULL * 1024)
     else:
-        raise ValueError(f"unknown action {action!r}; the actions are {', '.join(ACTIONS)}")
+        raise ValueError(f"unknown action {action!r}; the actions are {', '.join(dict.fromkeys(ACTIONS + WAYS))}")

@@ -20,6 +20,7 @@ from ...data.features.video_table import VideoTable
 from ...processing.feature_reading import feature_file
 from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from .asm_loc_arguments import AsmLocArguments
+from .asm_loc_step_choice import HeldOutVideos
 
 TASK = "temporal-action-localization"
 
@@ -33,6 +34,7 @@ class AsmLocData:
         train: training videos.
         evaluation: videos of `eval_split`; `None` when nothing is evaluated and there are none.
         eval_split: their split.
+        held_out: the videos that choose which step answers; `None` when there is only the training split.
         extractor: what made the features, here or before by networks on this machine; `None` when that is not known,
             or networks of the Hub made them.
         model_settings: fields of `AsmLocConfig` that follow from the features: their width, their rate, and how they
@@ -43,6 +45,7 @@ class AsmLocData:
     train: VideoTable
     evaluation: VideoTable | None
     eval_split: str | None
+    held_out: HeldOutVideos | None
     extractor: SnippetFeatureExtractor | None
     model_settings: dict[str, Any]
 
@@ -69,10 +72,10 @@ def load_asm_loc_data(args: AsmLocArguments, device: torch.device, show_progress
             f"corpus {args.dataset_name!r} has features, so feature_extractor {args.feature_extractor!r} has nothing "
             "to do: leave it out (--feature_extractor none)"
         )
-    used = {name: corpus[name] for name in (TRAIN_SPLIT, eval_split) if name is not None}
+    used = {name: corpus[name] for name in (TRAIN_SPLIT, eval_split, "validation") if name in corpus}
     _refuse_bad_features(used)
-    train = VideoTable.from_corpus(used[TRAIN_SPLIT])
-    evaluation = None if eval_split is None else VideoTable.from_corpus(used[eval_split])
+    tables = {name: VideoTable.from_corpus(split) for name, split in used.items()}
+    train, evaluation = tables[TRAIN_SPLIT], tables.get(eval_split)
     if evaluation is not None and args.eval_strategy != "no" and not evaluation.has_segments:
         raise ValueError(
             f"split {eval_split!r} of {args.dataset_name!r} has no annotated times to evaluate on: add start and end, "
@@ -89,6 +92,7 @@ def load_asm_loc_data(args: AsmLocArguments, device: torch.device, show_progress
         train=train,
         evaluation=evaluation,
         eval_split=eval_split,
+        held_out=HeldOutVideos.of_splits(tables),
         extractor=extractor,
         model_settings=settings,
     )

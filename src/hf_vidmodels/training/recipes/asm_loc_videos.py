@@ -1,18 +1,41 @@
 """The training data set of one step of ASM-Loc."""
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from ...configuration.configuration_asm_loc import AsmLocConfig
 from ...data.features.video_table import VideoTable
-from ...modeling.ops.proposal_guidance import guide_snippets, pseudo_labels
-from ...modeling.ops.snippet_sampling import sample_random
+from ...modeling.ops.proposal_guidance import (
+    guiding_labels,
+    proposal_boxes,
+    pseudo_labels,
+    sampling_labels,
+    sampling_weights,
+)
+from ...modeling.ops.snippet_sampling import TimeWarp, sample_random, warp_features
 from ..seeding import sample_generator
 
 Proposals = Mapping[str, Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Guidance:
+    """What the proposals of one video make of it, the same in all epochs of a step.
+
+    Attributes:
+        weights: (L,) sampling weights; `None` where time is not stretched.
+        boxes: (N, 2) on the sampled snippets.
+        classes: class ids of the columns of `labels`; of all others the labels are 0.
+        labels: (S, number of `classes`).
+    """
+
+    weights: np.ndarray | None
+    boxes: np.ndarray
+    classes: list[int]
+    labels: np.ndarray
 
 
 class GuidedTrainingVideos(Dataset):
@@ -33,6 +56,7 @@ class GuidedTrainingVideos(Dataset):
         self.proposals = proposals
         self.config = config
         self.seed = seed
+        self._guidance: dict[int, _Guidance] = {}
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -42,22 +66,33 @@ class GuidedTrainingVideos(Dataset):
         """Sample one video for one epoch."""
         epoch, index = position
         config, label_ids = self.config, self.videos.labels[index]
-        features = self.videos.load(index, config.hidden_size)
-        proposals = None if self.proposals is None else self.proposals[self.videos.video_ids[index]]
-        sample = partial(sample_random, generator=sample_generator(self.seed, epoch, index))
-        guided = guide_snippets(features, proposals, label_ids, config, sample)
+        rows = self.videos.load(index, config.hidden_size)
+        guidance = None if self.proposals is None else self._guide(index, len(rows))
+        if guidance is not None and guidance.weights is not None:
+            rows = warp_features(rows, guidance.weights)
+        snippets = sample_random(rows, config.num_snippets, sample_generator(self.seed, epoch, index))
         labels = np.zeros(config.num_labels, dtype=np.float32)
         labels[label_ids] = 1
-        item = {"input_features": guided.snippets, "labels": labels}
-        if proposals is not None:
-            item["proposal_boxes"] = guided.boxes
-            item["pseudo_labels"] = pseudo_labels(
-                proposals,
-                label_ids,
-                len(features),
-                len(guided.snippets),
-                config.num_labels,
-                config,
-                warp=guided.warp,
-            )
+        item = {"input_features": snippets.astype(np.float32, copy=False), "labels": labels}
+        if guidance is not None:
+            item["proposal_boxes"] = guidance.boxes
+            item["pseudo_labels"] = np.zeros((config.num_snippets, config.num_labels + 1), dtype=np.float32)
+            item["pseudo_labels"][:, guidance.classes] = guidance.labels
         return item
+
+    def _guide(self, index: int, num_features: int) -> _Guidance:
+        """Place the proposals of one video, once for the whole step."""
+        if index not in self._guidance:
+            config, label_ids = self.config, self.videos.labels[index]
+            proposals = self.proposals[self.videos.video_ids[index]]
+            weights, warp = None, None
+            if config.use_dynamic_sampling:
+                classes = sampling_labels(proposals, label_ids, config)
+                weights = sampling_weights(proposals, classes, num_features, config)
+                warp = TimeWarp.from_weights(weights, num_features)
+            placed = (num_features, config.num_snippets)
+            boxes = proposal_boxes(proposals, guiding_labels(proposals, label_ids), *placed, config, warp=warp)
+            labels = pseudo_labels(proposals, label_ids, *placed, config.num_labels, config, warp=warp)
+            classes = [*label_ids, config.num_labels]
+            self._guidance[index] = _Guidance(weights, boxes, classes, labels[:, classes])
+        return self._guidance[index]

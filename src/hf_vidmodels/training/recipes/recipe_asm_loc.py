@@ -45,8 +45,7 @@ class AsmLocRecipe(Recipe):
     def build_model(self) -> AsmLocForTemporalActionLocalization:
         """Make the whole cascade, as wide as the features are."""
         self.config = self.args.model_config(self.data.class_names, **self.data.model_settings)
-        tables = [table for table in (self.data.train, self.data.evaluation) if table is not None]
-        warn_of_other_rate(tables, self.config.frames_per_second, self.config.frames_per_snippet)
+        warn_of_other_rate(self._tables(), self.config.frames_per_second, self.config.frames_per_snippet)
         self.processor = AsmLocProcessor.from_config(self.config)
         model = AsmLocForTemporalActionLocalization(self.config)
         if model.standardization is not None:
@@ -94,22 +93,28 @@ class AsmLocRecipe(Recipe):
         return output.loss, {name: value.detach() for name, value in terms.items()}
 
     def finish_stage(self, model: AsmLocForTemporalActionLocalization, stage_index: int) -> None:
-        """Write this network's proposals for training and evaluation videos, for the next stage."""
+        """Write proposals for the next stage, and how the step does on held-out videos; the last one chooses."""
         model.config.num_trained_steps = stage_index + 1
-        if stage_index + 1 == self.config.num_steps:
-            return
-        found: dict[str, Any] = {}
-        for table, labels in ((self.data.train, self.data.train.labels), (self.data.evaluation, None)):
-            if table is None:
+        is_last = stage_index + 1 == self.config.num_steps
+        proposals: dict[str, Any] = {}
+        for table in self._tables():
+            is_held_out = self.data.held_out is not None and table is self.data.held_out.videos
+            if is_last and not is_held_out:
                 continue
-            results = self._localize_step(model, table, stage_index, labels, with_pseudo=True)
-            found |= {video: result["pseudo"] for video, result in results.items()}
-        if self.accelerator.is_main_process:
-            write_json(
-                self._proposal_file(stage_index),
-                {video: {key: value.tolist() for key, value in rows.items()} for video, rows in found.items()},
-            )
-        self.accelerator.wait_for_everyone()
+            labels = table.labels if table is self.data.train else None
+            results = self._localize_step(model, table, stage_index, labels, with_pseudo=not is_last)
+            if is_held_out:
+                self._write(self._held_out_file(stage_index), self.data.held_out.measured(results, self.config))
+            if not is_last:
+                proposals |= {video: result["pseudo"] for video, result in results.items()}
+        if not is_last:
+            rows = {video: {key: value.tolist() for key, value in found.items()} for video, found in proposals.items()}
+            self._write(self._proposal_file(stage_index), rows)
+        elif self.data.held_out is not None:
+            values = self._read_held_out()
+            model.config.answering_step = self.data.held_out.best_step(values)
+            for sentence in self.data.held_out.sentences(values):
+                self.accelerator.print(sentence)
 
     def evaluate(self, model: AsmLocForTemporalActionLocalization, stage_index: int, *, final: bool) -> Evaluation:
         """Score the step in training, or at the end the whole cascade step by step as a user would run it."""
@@ -119,13 +124,16 @@ class AsmLocRecipe(Recipe):
             return score_localization(
                 {stage_index: predictions}, self.data.evaluation, self.config, self.data.eval_split
             )
-        return evaluate_localization(
+        evaluation = evaluate_localization(
             model,
             self.data.evaluation,
             split=self.data.eval_split,
             accelerator=self.accelerator,
             batch_size=self.args.per_device_eval_batch_size,
         )
+        if self.data.held_out is not None:
+            evaluation.tables.append(self.data.held_out.table(self._read_held_out()))
+        return evaluation
 
     def save_extra(self, output_dir: Path) -> None:
         """Put the feature networks beside the model, so that it takes video files."""
@@ -136,6 +144,13 @@ class AsmLocRecipe(Recipe):
     def sample_names(self, stage_index: int, indices: Sequence[int]) -> list[str]:
         """Name training videos by their ids."""
         return [self.data.train.video_ids[index] for index in indices]
+
+    def _tables(self) -> list[VideoTable]:
+        """Give the tables of all splits that take part, each once."""
+        held_out = self.data.held_out
+        tables = (self.data.train, self.data.evaluation, None if held_out is None else held_out.videos)
+        # By identity: the held-out videos are often those of the evaluation split.
+        return list({id(table): table for table in tables if table is not None}.values())
 
     def _localize_step(
         self,
@@ -160,8 +175,23 @@ class AsmLocRecipe(Recipe):
             found = [(table.video_ids[index], result) for index, result in zip(mine, results, strict=True)]
         return dict(gather_object(found))
 
+    def _write(self, path: Path, content: Any) -> None:
+        """Write a file of the working folder that all processes can read afterwards."""
+        if self.accelerator.is_main_process:
+            write_json(path, content)
+        self.accelerator.wait_for_everyone()
+
     def _proposal_file(self, step: int) -> Path:
         return self.work_dir / f"proposals_step{step}.json"
+
+    def _held_out_file(self, step: int) -> Path:
+        return self.work_dir / f"held_out_step{step}.json"
+
+    def _read_held_out(self) -> list[float]:
+        """Read how each step does on the held-out videos."""
+        return [
+            json.loads(self._held_out_file(step).read_text(encoding="utf-8")) for step in range(self.config.num_steps)
+        ]
 
     def _read_proposals(self, step: int) -> Proposals:
         """Read what `finish_stage` wrote.
