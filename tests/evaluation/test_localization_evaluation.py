@@ -3,7 +3,7 @@ import pytest
 
 from hf_vidmodels import AsmLocConfig
 from hf_vidmodels.data.features.video_table import VideoTable
-from hf_vidmodels.evaluation.localization_evaluation import better_step, score_localization
+from hf_vidmodels.evaluation.localization_evaluation import better_step, clear_segments, score_localization
 
 TRUE = {"segments": np.array([[1.0, 3.0]]), "labels": np.array([0])}
 VIDEOS = VideoTable(["a"], [None], [[0]], {"a": TRUE}, [10.0], [None])
@@ -35,3 +35,14 @@ def test_a_step_that_scores_higher_than_the_answering_one_is_named(steps, answer
     title = evaluation.tables[0]["title"]
     assert (f"scores higher than step {answer}" in title) == (better is not None)
     assert better is None or f"predict gets --step {better}" in title
+
+
+def test_what_is_drawn_of_a_video_is_chosen_by_score():
+    found = {
+        "segments": np.arange(8.0).reshape(4, 2),
+        "scores": np.array([0.8, 0.3, 0.4, -0.1]),
+        "labels": np.arange(4),
+    }
+    assert clear_segments(found)["labels"].tolist() == [0, 2]
+    nothing = {name: values[:0] for name, values in found.items()}
+    assert len(clear_segments(nothing)["labels"]) == 0

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TASK = "temporal-action-localization"
 METRIC_OF_STEP = "average_mAP_step"
 NUM_DRAWN_VIDEOS = 4
+# Weaker segments than this share of a video's best score would hide the good ones in a picture.
+DRAWN_SHARE_OF_BEST = 0.5
 
 # By video id what `localize` gives.
 Predictions = Mapping[str, Mapping[str, np.ndarray]]
@@ -156,16 +158,23 @@ def better_step_sentence(better: int, answering_step: int) -> str:
 
 
 def draw_examples(predictions: Predictions, videos: VideoTable, config: PreTrainedConfig) -> "Figure":
-    """Draw the first videos with their annotations and what was found in them."""
+    """Draw the first videos with their annotations and the clearest segments that were found in them."""
     from ..visualization.timelines import draw_timelines
 
     return draw_timelines(
-        {video: predictions[video] for video in videos.video_ids[:NUM_DRAWN_VIDEOS]},
+        {video: clear_segments(predictions[video]) for video in videos.video_ids[:NUM_DRAWN_VIDEOS]},
         durations=dict(zip(videos.video_ids, videos.durations, strict=True)),
         label_names=config.id2label,
         references=videos.segments,
         top_k=10,
     )
+
+
+def clear_segments(prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keep the segments of a video whose score is at least `DRAWN_SHARE_OF_BEST` of its best one."""
+    scores = prediction["scores"]
+    kept = scores >= DRAWN_SHARE_OF_BEST * scores.max(initial=0)
+    return {name: prediction[name][kept] for name in ("segments", "scores", "labels")}
 
 
 def _table_of_steps(
