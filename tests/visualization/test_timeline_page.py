@@ -200,21 +200,23 @@ def test_in_a_browser_a_click_goes_to_the_segment_and_the_slider_hides_the_weake
     actions = """<script>
       document.querySelector(".bar[data-segment=prediction-2]").click();
       const slider = document.getElementById("shown");
-      slider.value = 1;
-      slider.dispatchEvent(new Event("input"));
       const all = (selector) => [...document.querySelectorAll(selector)];
       const ids = (selector) => all(selector).map((element) => element.dataset.segment).sort().join(" ");
+      const atFirst = ids(".bar:not([hidden])");
+      slider.value = 100;
+      slider.dispatchEvent(new Event("input"));
       document.title = [document.getElementById("clock").textContent, timeline.style.getPropertyValue("--at"),
         ids("tr.chosen"), ids("tr.playing"), ids(".bar:not([hidden])"),
-        all(".action:not([hidden])").length].join("|");
+        all(".action:not([hidden])").length, atFirst].join("|");
     </script>"""
     page = tmp_path / "driven.html"
     page.write_text(text.replace("</body>", actions + "</body>"), encoding="utf-8")
     opened = open_in_browser(page)
-    clock, at, chosen, playing, visible, num_lines = re.search("<title>(.*)</title>", opened)[1].split("|")
+    clock, at, chosen, playing, visible, num_lines, at_first = re.search("<title>(.*)</title>", opened)[1].split("|")
     assert clock == "0:06.0" and float(at) == pytest.approx(6 / 70)
     assert chosen == "prediction-2" and playing == "prediction-1 prediction-2"
     assert visible == "prediction-0 truth-0-0" and num_lines == "1"
+    assert at_first == "prediction-0 prediction-1 truth-0-0"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

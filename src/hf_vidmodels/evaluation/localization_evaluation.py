@@ -15,6 +15,7 @@ from ..data.features.feature_extraction import SnippetFeatureExtractor
 from ..data.features.video_table import VideoTable, warn_of_other_rate
 from ..metrics.activitynet_files import results_to_json
 from ..metrics.temporal_detection import TemporalDetectionResult, temporal_detection_map
+from ..visualization.timeline_content import CLEAR_SHARE
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus, refuse_other_classes
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 TASK = "temporal-action-localization"
 METRIC_OF_STEP = "average_mAP_step"
 NUM_DRAWN_VIDEOS = 4
-# Weaker segments than this share of a video's best score would hide the good ones in a picture.
-DRAWN_SHARE_OF_BEST = 0.5
 
 # By video id what `localize` gives.
 Predictions = Mapping[str, Mapping[str, np.ndarray]]
@@ -171,9 +170,9 @@ def draw_examples(predictions: Predictions, videos: VideoTable, config: PreTrain
 
 
 def clear_segments(prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Keep the segments of a video whose score is at least `DRAWN_SHARE_OF_BEST` of its best one."""
+    """Keep the segments of a video whose score is at least `CLEAR_SHARE` of its best one."""
     scores = prediction["scores"]
-    kept = scores >= DRAWN_SHARE_OF_BEST * scores.max(initial=0)
+    kept = scores >= CLEAR_SHARE * scores.max(initial=0)
     return {name: prediction[name][kept] for name in ("segments", "scores", "labels")}
 
 

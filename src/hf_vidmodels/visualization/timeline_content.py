@@ -14,6 +14,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 REFERENCE_COLOR = "#333333"
 ATTENTION_COLOR = "#6B4C9A"
 LOWEST_BAR_HEIGHT = 0.12
+# Segments below this share of a video's best score would hide the good ones.
+CLEAR_SHARE = 0.5
 NUM_FALLBACK_CLASSES = 3
 # More true segments than these take minutes to draw and cannot be told apart.
 MOST_REFERENCES = 500

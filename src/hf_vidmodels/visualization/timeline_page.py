@@ -18,6 +18,7 @@ import numpy as np
 from ..atomic_io import atomic_write
 from .timeline_content import (
     ATTENTION_COLOR,
+    CLEAR_SHARE,
     PALETTE,
     REFERENCE_COLOR,
     LabelNames,
@@ -36,7 +37,6 @@ PLAYABLE_TYPES = {
     ".ogv": "video/ogg",
 }
 MAX_EMBEDDED_BYTES = 64 * 2**20
-NUM_SHOWN_AT_FIRST = 100
 NUM_MAJOR_TICKS, NUM_MINOR_PER_MAJOR = 8, 5
 TICK_STEPS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 
@@ -59,9 +59,10 @@ def write_timeline_page(
     """Write a self-contained HTML page that plays `video_path` over a clickable timeline of its segments.
 
     A red cursor follows the player; a click on a segment, in the timeline or in the table, goes to its start; a click
-    elsewhere on the timeline goes to that time. All predictions are in the page; it opens with the best
-    `NUM_SHOWN_AT_FIRST` and a slider for more or fewer. For a format that browsers do not play (AVI, MKV, GIF ...)
-    the page says so and its timeline works without the player; so does a page whose video is missing.
+    elsewhere on the timeline goes to that time. All predictions are in the page; it opens with those whose score is at
+    least `CLEAR_SHARE` of the best one's, and a slider moves that threshold. For a format that browsers do not play
+    (AVI, MKV, GIF ...) the page says so and its timeline works without the player; so does a page whose video is
+    missing.
 
     Args:
         path: the page; an existing one is replaced.
@@ -175,7 +176,7 @@ def _page_values(content: TimelineContent) -> dict[str, Any]:
         "ticks": _ticks(content.duration),
         "best_score": None if content.best_score is None else f"{content.best_score:.3g}",
         "rank_scores": [f"{score:.3g}" for score in np.sort(all_scores)[::-1]],
-        "num_shown_at_first": min(NUM_SHOWN_AT_FIRST, len(all_scores)),
+        "percent_shown_at_first": round(100 * CLEAR_SHARE),
         "palette": PALETTE,
         "reference_color": REFERENCE_COLOR,
         "attention_color": ATTENTION_COLOR,
