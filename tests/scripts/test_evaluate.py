@@ -27,11 +27,18 @@ def read(folder, name):
     return json.loads((folder / name).read_text())
 
 
+def reported_by(run):
+    """The metrics of a run, without its table of which step answers: only the run chooses."""
+    report = read(run, "metrics.json")
+    assert report["tables"][-1]["columns"] == ["step", "class loss", "answers"]
+    return report | {"tables": report["tables"][:-1]}
+
+
 def test_its_results_are_those_that_the_run_reported(finished_run, corpus, tmp_path):
     done = run_here("evaluate.py", "--model", finished_run, "--dataset_name", corpus, "--output_dir", tmp_path / "out")
     assert done.status == 0, done.stderr
-    found, reported = (read(folder, "metrics.json") for folder in (tmp_path / "out", finished_run))
-    assert found == reported
+    found = read(tmp_path / "out", "metrics.json")
+    assert found == reported_by(finished_run)
     assert 0 < found["metrics"]["average_mAP"] < 1 and found["num_examples"] == SPLITS["test"]
     assert read(tmp_path / "out", "predictions.json") == read(finished_run, "predictions.json")
     # The table on the screen is the one in the file.
@@ -44,7 +51,7 @@ def test_two_processes_share_the_videos_and_find_what_one_finds(finished_run, co
     words = ["--model", str(finished_run), "--dataset_name", str(corpus), "--output_dir", str(tmp_path / "out")]
     done = run_in_two_processes("evaluate.py", *words)
     assert done.status == 0, done.stderr
-    assert read(tmp_path / "out", "metrics.json") == read(finished_run, "metrics.json")
+    assert read(tmp_path / "out", "metrics.json") == reported_by(finished_run)
     assert read(tmp_path / "out", "predictions.json") == read(finished_run, "predictions.json")
     assert done.stdout.count("timelines.png") == 1
 

@@ -71,7 +71,7 @@ def test_pictures_cannot_be_embedded_as_videos(predict, pictures, checkpoint, tm
     status, _, error = predict("--model", checkpoint, "--input", pictures, "--embed_video", *method)
     assert status == 2
     assert error.splitlines()[-1] == (
-        f"error: --embed_video is for temporal-action-localization, but {checkpoint} is used for "
+        f"error: --embed_video is for temporal-action-localization and action-detection, but {checkpoint} is used for "
         "object-localization; leave it out"
     )
     assert not (tmp_path / "out").exists()
