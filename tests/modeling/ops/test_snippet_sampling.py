@@ -58,6 +58,16 @@ def test_upsampled_curves_equal_the_official_ones(case, name):
     np.testing.assert_allclose(curves, case.io[f"upsample.{name}.out"], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("anchor", [0.0, 0.5, 1.0])
+def test_a_snippets_value_stands_where_its_anchor_is(anchor):
+    curve = np.zeros((6, 1))
+    curve[2:4] = 1
+    upsampled = upsample_curves(curve, 20, anchor)[:, 0]
+    middle = np.flatnonzero(upsampled > 0.5).mean() / 20
+    # Snippets 2 and 3 last from 2 to 4.
+    assert middle == pytest.approx(2.5 + anchor, abs=0.05)
+
+
 @settings(deadline=None)
 @given(length=lengths, size=st.integers(1, 40))
 def test_a_uniform_sample_keeps_order_starts_at_the_first_row_and_never_repeats_a_row(length, size):

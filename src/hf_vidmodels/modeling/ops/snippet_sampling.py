@@ -128,14 +128,15 @@ def warp_features(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return interpolate_linear(positions, np.arange(1, len(features) + 1), features)
 
 
-def upsample_curves(curves: np.ndarray, scale: int) -> np.ndarray:
+def upsample_curves(curves: np.ndarray, scale: int, anchor: float = 0.0) -> np.ndarray:
     """Interpolate curves linearly to `scale` points per snippet.
 
-    The points after the last snippet extend the last piece, so values may leave the range of the curve.
+    The points outside the first and last anchor extend the pieces there, so values may leave the range of the curve.
 
     Args:
         curves: (T, K), T >= 2.
         scale: points per snippet.
+        anchor: where in a snippet its value stands, 0 (its start) to 1.
 
     Returns:
         (scale * T, K) float64.
@@ -144,7 +145,7 @@ def upsample_curves(curves: np.ndarray, scale: int) -> np.ndarray:
         ValueError: fewer than two snippets.
     """
     length = len(curves)
-    return interpolate_linear(np.arange(scale * length) * (1 / scale), np.arange(length), curves)
+    return interpolate_linear(np.arange(scale * length) * (1 / scale) - anchor, np.arange(length), curves)
 
 
 @dataclass(frozen=True, eq=False)
