@@ -8,7 +8,7 @@ READY = $(VENV)/.installed
 .PHONY: help test lint demo claims clean
 
 help:
-	@echo "make demo    train, score, draw, save and reload ASM-Loc on an embedded corpus (about 3 minutes, once installed)"
+	@echo "make demo    train, score, draw, save and reload ASM-Loc on an embedded corpus (75 seconds, once installed)"
 	@echo "make test    run all tests with coverage"
 	@echo "make lint    check format and lint"
 	@echo "make claims  repeat all measurements of benchmarks/ (four to five hours)"
