@@ -59,7 +59,10 @@ def test_any_number_of_clips_can_be_given_and_masked_ones_count_nowhere():
 def test_a_new_residual_memory_changes_nothing_and_gates_do(infusion_type):
     model, clips = classifier(infusion_type=infusion_type).eval(), videos()
     plain = model(clips, use_memory=False)
-    assert plain.memory is None and plain.gates is None
+    assert plain.memory is None and plain.gates is None and plain.plain_clip_logits is None
+    both = model(clips, output_plain_clip_logits=True)
+    torch.testing.assert_close(both.plain_clip_logits, plain.clip_logits)
+    torch.testing.assert_close(both.clip_logits, model(clips).clip_logits)
     changed = not torch.allclose(model(clips).logits, plain.logits)
     assert changed == (infusion_type != "residual")
 

@@ -2,6 +2,7 @@
 stop between two clips of a video.
 """
 
+import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -22,6 +23,7 @@ from hf_vidmodels.training.recipes.recipe_collaborative_memory import (
     CollaborativeMemoryArguments,
     CollaborativeMemoryRecipe,
 )
+from script_runs import run_here
 
 CLIPS = {"name": "clips"}
 
@@ -84,6 +86,22 @@ def test_a_trained_model_opens_answers_in_a_pipeline_and_mixes_no_crops(run_of_t
         found = logits_of_views(model, crops, 3, 2)[0].unflatten(0, (4, 3))
         torch.testing.assert_close(found[:, 0], expected.clip_logits[0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(found[:, 1], model(clips.flip(-1)).clip_logits[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_prediction_draws_what_every_clip_gets_back(run_of_two_stages, corpus, tmp_path):
+    video = str(next(Path(corpus).glob("test/*.mp4")))
+    words = ["--model", str(run_of_two_stages), "--input", video, "--output_dir", str(tmp_path / "out")]
+    done = run_here("predict.py", *words, "--num_crops", "3")
+    assert done.status == 0, done.stderr
+    stem = Path(video).stem
+    assert (tmp_path / "out" / f"{stem}.memory.png").stat().st_size
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())[stem]
+    model = AutoModelForVideoClassification.from_pretrained(run_of_two_stages).eval()
+    clips = AutoVideoProcessor.from_pretrained(run_of_two_stages)(video, num_crops=3)["pixel_values"]
+    with torch.no_grad():
+        by_crop = [model(clips[:, crop::3]).clip_logits.softmax(-1) for crop in range(3)]
+    expected = torch.cat(by_crop, dim=1).mean(1)[0].sort(descending=True).values
+    assert [one["score"] for one in found] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_clips_one_after_the_other_go_on_with_their_memory_after_a_stop(corpus, tmp_path):

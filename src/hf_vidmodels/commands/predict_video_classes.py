@@ -22,7 +22,7 @@ from ..evaluation.gta_figures import (
     region_shares_of_clip,
 )
 from ..evaluation.video_classification_evaluation import BFLOAT16, answer_in_bfloat16, load_views_processor
-from ..evaluation.video_views import logits_of_views, sees_whole_videos
+from ..evaluation.video_views import sees_whole_videos
 from ..modeling.modeling_stts import kept_regions
 from ..optional_packages import require
 from ..output_files import output_file
@@ -125,13 +125,12 @@ def _classify(
     metadata = inputs["video_metadata"][0]
     of_all = np.atleast_2d(metadata.frames_indices)
     indices, mid_frame = of_all[middle // num_crops], of_all.shape[1] // 2
-    strip = _strip_of(
-        model,
-        shown,
-        int(best["labels"][0]),
-        processor.to_pictures(views[num_crops // 2 :: num_crops, mid_frame]),
-        None if metadata.fps is None else of_all[:, mid_frame] / metadata.fps,
-    )
+    strip = None
+    if shown.get("plain_clip_logits") is not None:
+        strip = _memory_strip(model, shown, int(best["labels"][0])) | {
+            "frames": processor.to_pictures(views[num_crops // 2 :: num_crops, mid_frame]),
+            "times": None if metadata.fps is None else of_all[:, mid_frame] / metadata.fps,
+        }
     return found, {
         "strip": strip,
         "frames": processor.to_pictures(views[middle]),
@@ -162,36 +161,28 @@ def _answers(
 def _answers_of_whole_video(
     model: PreTrainedModel, views: torch.Tensor, num_crops: int
 ) -> tuple[torch.Tensor, Mapping[str, Any]]:
-    """Give the logits of all views, and of the middle crop of each clip what it says alone and what its gates keep."""
-    logits = logits_of_views(model, views[None], num_crops, len(views))[0]
-    clips = views[num_crops // 2 :: num_crops].to(model.device)[None]
-    read, plain = model(clips), model(clips, use_memory=False)
-    gates = None if read.gates is None else read.gates[0].float().mean(-1).cpu().numpy()
-    return logits, {"clip_logits": read.clip_logits[0], "plain_logits": plain.clip_logits[0], "mean_gates": gates}
+    """Give the logits of all views, and all that the model says of the clips of the middle crop."""
+    outputs = [
+        model(views[crop::num_crops].to(model.device)[None], output_plain_clip_logits=True)
+        for crop in range(num_crops)
+    ]
+    logits = torch.cat([output.clip_logits for output in outputs]).transpose(0, 1).flatten(0, 1)
+    return logits, outputs[num_crops // 2]
 
 
-def _strip_of(
-    model: PreTrainedModel,
-    shown: Mapping[str, Any],
-    best: int,
-    frames: np.ndarray,
-    times: np.ndarray | None,
-) -> dict[str, Any] | None:
-    """Give the arguments of `draw_memory_strip` for the best class of a video, where its clips share a memory."""
-    if shown.get("plain_logits") is None:
-        return None
-    scores, plain = (
-        class_probabilities(shown[name], model.config)[:, best].cpu().numpy()
-        for name in ("clip_logits", "plain_logits")
+def _memory_strip(model: PreTrainedModel, shown: Mapping[str, Any], best: int) -> dict[str, Any]:
+    """Give what `draw_memory_strip` shows of the best class of a video whose clips share a memory."""
+    scores, plain_scores = (
+        class_probabilities(shown[name][0], model.config)[:, best].cpu().numpy()
+        for name in ("clip_logits", "plain_clip_logits")
     )
-    label = model.config.id2label[best]
+    gates = shown.get("gates")
     return {
-        "frames": frames,
         "scores": scores,
-        "plain_scores": plain,
-        "gates": shown["mean_gates"],
-        "label": label,
-    } | {"times": times}
+        "plain_scores": plain_scores,
+        "gates": None if gates is None else gates[0].float().mean(-1).cpu().numpy(),
+        "label": model.config.id2label[best],
+    }
 
 
 def _draw(

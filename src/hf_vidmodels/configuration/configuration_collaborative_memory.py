@@ -60,7 +60,7 @@ class CollaborativeMemoryConfig(VidModelsConfig):
     """
 
     model_type = "collaborative_memory"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["clip_logits", "gates", "memory"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["clip_logits", "plain_clip_logits", "gates", "memory"]
     sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {"backbone_config": VideoResNetConfig}
 
     backbone_config: VideoResNetConfig | MvitConfig | VideoSwinConfig | dict | None = None

@@ -36,6 +36,7 @@ class CollaborativeMemoryOutput(ModelOutput):
         loss: weighted sum of the losses of videos and clips, float32; only with labels.
         logits: (B, num_labels) of the videos, before softmax or sigmoid.
         clip_logits: (B, N, num_labels); of clips that the mask leaves out they mean nothing.
+        plain_clip_logits: (B, N, num_labels) of each clip by itself, before it has read; on request.
         gates: (B, N, C) by which each clip's features were weighed, in (0, 1); not of residual infusion.
         memory: what has been pushed, to be given on as `past_memory`; not of self-attention.
     """
@@ -43,6 +44,7 @@ class CollaborativeMemoryOutput(ModelOutput):
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     clip_logits: torch.Tensor | None = None
+    plain_clip_logits: torch.Tensor | None = None
     gates: torch.Tensor | None = None
     memory: tuple[torch.Tensor, ...] | None = None
 
@@ -152,6 +154,7 @@ class CollaborativeMemoryForVideoClassification(CollaborativeMemoryPreTrainedMod
         past_memory: tuple[torch.Tensor, ...] | None = None,
         update_memory: bool = True,
         use_memory: bool = True,
+        output_plain_clip_logits: bool = False,
         return_dict: bool | None = None,
     ) -> CollaborativeMemoryOutput | tuple[Any, ...]:
         """Classify videos, each by all its clips.
@@ -165,6 +168,7 @@ class CollaborativeMemoryForVideoClassification(CollaborativeMemoryPreTrainedMod
                 through clip by clip, and needs the memory of one.
             update_memory: whether these clips push; False lets them read a `past_memory` that holds the whole film.
             use_memory: False classifies each clip by itself, as the network without memory does.
+            output_plain_clip_logits: also give what each clip says by itself.
             return_dict: `False` for a tuple.
 
         Raises:
@@ -173,18 +177,21 @@ class CollaborativeMemoryForVideoClassification(CollaborativeMemoryPreTrainedMod
         config = self.config
         features = self.clip_features(pixel_values)
         mask = check_clip_mask(clip_mask, features.shape[:2])
-        gates, memory = None, None
+        gates, memory, plain = None, None, None
         if use_memory and self.memory is not None:
             past = None if past_memory is None else MemoryState(*past_memory)
             pooled, _, gates, memory = self.memory(features, mask, past, update=update_memory)
         else:
             pooled = features.mean((3, 4, 5))
         clip_logits = self.classifier(self.dropout(pooled))
+        if output_plain_clip_logits:
+            plain = self.classifier(self.dropout(features.mean((3, 4, 5))))
         logits = self._aggregate(clip_logits, mask)
         output = CollaborativeMemoryOutput(
             loss=None if labels is None else self._loss(logits, clip_logits, labels, mask),
             logits=logits,
             clip_logits=clip_logits,
+            plain_clip_logits=plain,
             gates=gates,
             memory=None if memory is None else tuple(memory),
         )
