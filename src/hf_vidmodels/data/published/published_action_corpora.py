@@ -18,6 +18,7 @@ from ...processing.media_suffixes import VIDEO_SUFFIXES
 from ..content_checks import name_some
 from ..contracts import features_for
 from .ava_classes import AVA_CLASSES
+from .corpus_folders import corpus_folder
 from .tube_annotations import read_tube_annotations
 
 if TYPE_CHECKING:
@@ -59,13 +60,8 @@ def read_published_action_corpus(
         ValueError: without a folder, or for a file that is not of the layout; names file and row.
         FileNotFoundError: the folder, annotations or videos are missing.
     """
-    if data_dir is None:
-        raise ValueError(f"{name} is read from a folder; give its data_dir")
-    root = Path(data_dir).expanduser().absolute()
-    media = root if media_dir is None else Path(media_dir).expanduser().absolute()
-    for folder in (root, media):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder} with {name}")
+    root = corpus_folder(name, data_dir)
+    media = root if media_dir is None else corpus_folder(name, media_dir)
     splits, class_names = PUBLISHED_ACTION_CORPORA[name](root, media)
     return _build(splits, class_names, name, skip_missing_files=skip_missing_files)
 

@@ -19,6 +19,7 @@ from ..content_checks import name_some
 from ..contracts import features_for
 from ..own.class_folders import read_class_folders
 from ..split_names import UNLABELLED_SPLIT
+from .corpus_folders import corpus_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
@@ -41,11 +42,7 @@ def read_published_image_corpus(name: str, data_dir: Path | None) -> "DatasetDic
         ValueError: without a folder, or for a line or file that is not of the layout.
         FileNotFoundError: the folder, a list or pictures are missing.
     """
-    if data_dir is None:
-        raise ValueError(f"{name} is read from a folder; give its data_dir")
-    root = Path(data_dir).expanduser().absolute()
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root} with {name}")
+    root = corpus_folder(name, data_dir)
     return PUBLISHED_IMAGE_CORPORA[name](root)
 
 

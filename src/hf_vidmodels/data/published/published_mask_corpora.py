@@ -13,6 +13,7 @@ from ..instances.coco_instances import read_instance_file
 from ..instances.mask_corpora import build_mask_dataset, find_picture_folder, without_faulty_boxes
 from ..instances.voc_instances import find_voc_folder, read_voc_split
 from ..instances.youtube_vis import YOUTUBE_VIS_FILES, find_frame_folder, read_youtube_vis
+from .corpus_folders import corpus_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -81,11 +82,7 @@ def read_published_mask_corpus(name: str, data_dir: Path | None) -> "DatasetDict
     """
     from datasets import DatasetDict
 
-    if data_dir is None:
-        raise ValueError(f"{name} is read from a folder; give its data_dir")
-    root = Path(data_dir).expanduser().absolute()
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root} with {name}")
+    root = corpus_folder(name, data_dir)
     if name == "youtube_vis":
         return DatasetDict(_read_youtube_vis(root))
     layout = LAYOUTS[name]

@@ -14,6 +14,7 @@ from ...text_files import read_lines
 from ..class_lists import MAX_CLASSES
 from ..contracts import features_for
 from ..own.temporal_annotations import parse_number
+from .corpus_folders import corpus_folder
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -39,11 +40,7 @@ def read_published_object_corpus(name: str, data_dir: Path | None) -> "DatasetDi
         ValueError: without a folder, or for a line or file that is not of the layout.
         FileNotFoundError: the folder, a list or pictures are missing.
     """
-    if data_dir is None:
-        raise ValueError(f"{name} is read from a folder; give its data_dir")
-    root = Path(data_dir).expanduser().absolute()
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root} with {name}")
+    root = corpus_folder(name, data_dir)
     splits, class_names = PUBLISHED_OBJECT_CORPORA[name](root)
     return _build(splits, class_names, root)
 

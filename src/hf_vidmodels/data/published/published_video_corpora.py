@@ -18,6 +18,7 @@ from ..class_lists import CLASS_FILE, MAX_CLASSES, read_class_names
 from ..content_checks import name_some
 from ..contracts import features_for
 from .charades import read_charades
+from .corpus_folders import corpus_folder
 from .listed_videos import SPLIT_FILES, ListedCorpus, ListedVideo
 from .something_something import read_something_something_v1, read_something_something_v2
 
@@ -50,11 +51,7 @@ def read_published_video_corpus(
     """
     from datasets import Dataset, DatasetDict, List
 
-    if data_dir is None:
-        raise ValueError(f"{name} is read from a folder; give its data_dir")
-    root = Path(data_dir).expanduser().absolute()
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root} with {name}")
+    root = corpus_folder(name, data_dir)
     media = None if media_dir is None else Path(media_dir).expanduser().absolute()
     if media is not None and not media.is_dir():
         raise FileNotFoundError(f"there is no folder {media} with the videos of {name}")
