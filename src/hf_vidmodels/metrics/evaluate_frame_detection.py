@@ -13,9 +13,11 @@ import datasets
 import evaluate
 import numpy as np
 
-# evaluate.load copies this one file out of the package, so that relative imports would not reach their modules.
 from hf_vidmodels.metrics.box_table import BoxTable
 from hf_vidmodels.metrics.frame_detection import STYLES, frame_detection_map
+
+# evaluate.load copies this one file out of the package, so that relative imports would not reach their modules.
+from hf_vidmodels.metrics.metric_descriptions import detection_metric_info
 
 DESCRIPTION = """
 Mean average precision of scored boxes in single frames (frame-mAP). Configurations, by whose rules: "ava" (also the
@@ -47,24 +49,17 @@ class FrameDetectionMap(evaluate.Metric):
     """`frame_detection_map` behind the interface of `evaluate`; frames are numbered in the order they are added."""
 
     def _info(self) -> evaluate.MetricInfo:
-        if self.config_name not in ("default", *STYLES):
-            raise ValueError(
-                f"the configuration must be one of default, {', '.join(STYLES)}, got {self.config_name!r}"
-            )
         annotation = {
             "box": datasets.List(datasets.Value("float64"), length=4),
             "label": datasets.Value("int64"),
         }
-        return evaluate.MetricInfo(
+        return detection_metric_info(
+            self.config_name,
+            STYLES,
+            annotation,
             description=DESCRIPTION,
             citation=CITATION,
             inputs_description=INPUTS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.List({**annotation, "score": datasets.Value("float64")}),
-                    "references": datasets.List(annotation),
-                }
-            ),
         )
 
     def _compute(

@@ -14,6 +14,7 @@ import evaluate
 import numpy as np
 
 # evaluate.load copies this one file out of the package, so that relative imports would not reach their modules.
+from hf_vidmodels.metrics.metric_descriptions import detection_metric_info
 from hf_vidmodels.metrics.segment_table import SegmentTable
 from hf_vidmodels.metrics.temporal_detection import (
     ACTIVITYNET_TIOU_THRESHOLDS,
@@ -65,25 +66,18 @@ class TemporalDetectionMap(evaluate.Metric):
     """
 
     def _info(self) -> evaluate.MetricInfo:
-        if self.config_name not in ("default", *PRESETS):
-            raise ValueError(
-                f"the configuration must be one of default, {', '.join(PRESETS)}, got {self.config_name!r}"
-            )
         segment = {
             "start": datasets.Value("float64"),
             "end": datasets.Value("float64"),
             "label": datasets.Value("int64"),
         }
-        return evaluate.MetricInfo(
+        return detection_metric_info(
+            self.config_name,
+            PRESETS,
+            segment,
             description=DESCRIPTION,
             citation=CITATION,
             inputs_description=INPUTS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.List({**segment, "score": datasets.Value("float64")}),
-                    "references": datasets.List(segment),
-                }
-            ),
         )
 
     def _compute(

@@ -13,6 +13,7 @@ import datasets
 import evaluate
 
 # evaluate.load copies this one file out of the package, so that relative imports would not reach their modules.
+from hf_vidmodels.metrics.metric_descriptions import detection_metric_info
 from hf_vidmodels.metrics.tube_detection import REPORTED_THRESHOLDS, TUBE_STYLES, tube_detection_map
 
 DESCRIPTION = """
@@ -45,25 +46,18 @@ class TubeDetectionMap(evaluate.Metric):
     """`tube_detection_map` behind the interface of `evaluate`; videos are numbered in the order they are added."""
 
     def _info(self) -> evaluate.MetricInfo:
-        if self.config_name not in ("default", *TUBE_STYLES):
-            raise ValueError(
-                f"the configuration must be one of default, {', '.join(TUBE_STYLES)}, got {self.config_name!r}"
-            )
         tube = {
             "label": datasets.Value("int64"),
             "frames": datasets.List(datasets.Value("int64")),
             "boxes": datasets.List(datasets.List(datasets.Value("float64"), length=4)),
         }
-        return evaluate.MetricInfo(
+        return detection_metric_info(
+            self.config_name,
+            TUBE_STYLES,
+            tube,
             description=DESCRIPTION,
             citation=CITATION,
             inputs_description=INPUTS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.List({**tube, "score": datasets.Value("float64")}),
-                    "references": datasets.List(tube),
-                }
-            ),
         )
 
     def _compute(
