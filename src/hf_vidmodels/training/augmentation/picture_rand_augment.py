@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from .video_rand_augment import GREATEST_MAGNITUDE
+from .video_rand_augment import RandAugmentDraws
 
 IMAGENET_FILL = (124, 116, 104)
 CUTOUT_COLOUR = (125, 123, 114)
@@ -21,30 +21,17 @@ GREATEST_CUTOUT = 0.5
 
 
 @dataclass(frozen=True)
-class PictureRandAugment:
-    """Applies randomly chosen operations to a picture, with strengths around one magnitude.
-
-    Args:
-        num_operations: how many are drawn, with replacement.
-        magnitude: mean strength, 0 to 10.
-        magnitude_std: deviation of each operation's strength, which is cut to [0, 10].
-        probability: with which each drawn operation is applied.
-    """
+class PictureRandAugment(RandAugmentDraws):
+    """Applies randomly chosen operations to a picture; arguments as of `RandAugmentDraws`."""
 
     num_operations: int = 2
     magnitude: float = 9.0
-    magnitude_std: float = 0.5
-    probability: float = 0.5
 
     def __call__(self, picture: Image.Image, generator: np.random.Generator) -> Image.Image:
         """Transform an RGB picture."""
         names = tuple(MAGNITUDE_OPERATIONS)
-        for number in generator.integers(len(names), size=self.num_operations):
-            is_applied = generator.random() < self.probability
-            magnitude = float(np.clip(generator.normal(self.magnitude, self.magnitude_std), 0.0, GREATEST_MAGNITUDE))
-            sign = 1 if generator.random() < 0.5 else -1
-            if is_applied:
-                picture = augment_by_magnitude(picture, names[number], magnitude, sign)
+        for number, magnitude, sign in self.draws(len(names), generator):
+            picture = augment_by_magnitude(picture, names[number], magnitude, sign)
         return picture
 
 

@@ -4,7 +4,7 @@ Cubuk et al., arXiv 1909.13719, in the variant that SlowFast's MViT recipes take
 with one magnitude that is itself noisy. The operations are torchvision's; all choices come from a NumPy generator.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,8 @@ Operation = Callable[[torch.Tensor, float, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class VideoRandAugment:
-    """Applies randomly chosen operations to a clip.
+class RandAugmentDraws:
+    """Draws operations with strengths around one magnitude.
 
     Args:
         num_operations: how many are drawn, with replacement.
@@ -35,15 +35,23 @@ class VideoRandAugment:
     magnitude_std: float = 0.5
     probability: float = 0.5
 
-    def __call__(self, frames: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-        """Transform uint8 frames (T, 3, H, W)."""
-        for number in generator.integers(len(OPERATIONS), size=self.num_operations):
+    def draws(self, num_known: int, generator: np.random.Generator) -> Iterator[tuple[int, float, int]]:
+        """Yield number (of `num_known`), strength in [0, 10] and sign, -1 or 1, of the operations to apply."""
+        for number in generator.integers(num_known, size=self.num_operations):
             is_applied = generator.random() < self.probability
-            magnitude = generator.normal(self.magnitude, self.magnitude_std)
+            magnitude = float(np.clip(generator.normal(self.magnitude, self.magnitude_std), 0.0, GREATEST_MAGNITUDE))
             sign = 1 if generator.random() < 0.5 else -1
             if is_applied:
-                magnitude = float(np.clip(magnitude, 0.0, GREATEST_MAGNITUDE))
-                frames = OPERATIONS[number](frames, magnitude, sign)
+                yield int(number), magnitude, sign
+
+
+class VideoRandAugment(RandAugmentDraws):
+    """Applies randomly chosen operations to a clip; arguments as of `RandAugmentDraws`."""
+
+    def __call__(self, frames: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+        """Transform uint8 frames (T, 3, H, W)."""
+        for number, magnitude, sign in self.draws(len(OPERATIONS), generator):
+            frames = OPERATIONS[number](frames, magnitude, sign)
         return frames
 
 
