@@ -15,6 +15,14 @@ from hf_vidmodels.training.training_log import LOG_FILE
 SETTINGS = {"save_strategy": "no", "save_steps": 0, "gradient_accumulation_steps": 2, "ema_decay": 0.7}
 
 
+@pytest.fixture(autouse=True)
+def answered_ctrl_c():
+    """Let Ctrl-C mean what it does in a terminal: shells start background jobs with it ignored."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
 def recipe_that_gets(signal_number, global_step, hook="step"):
     """A recipe that is sent a signal inside a hook, when so many optimiser steps of the run are done."""
 
