@@ -10,6 +10,7 @@ from transformers import ResNetConfig
 from hf_vidmodels import (
     AsmLocConfig,
     CollaborativeMemoryConfig,
+    CrossXConfig,
     GtaConfig,
     L2CafConfig,
     MalConfig,
@@ -70,6 +71,10 @@ def collaborative_memory_config(**overrides: Any) -> CollaborativeMemoryConfig:
 def collaborative_memory_batch() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     return {"pixel_values": torch.randn(2, 3, 4, 3, 32, 32, generator=generator), "labels": torch.tensor([1, 4])}
+
+
+def cross_x_config(**overrides: Any) -> CrossXConfig:
+    return CrossXConfig.from_preset("tiny-cross-x", **({"num_labels": 5} | overrides))
 
 
 def l2_caf_config(**overrides: Any) -> L2CafConfig:
@@ -161,6 +166,7 @@ def video_resnet_config(**overrides: Any) -> VideoResNetConfig:
 EXAMPLES = {
     "asm_loc": MethodExample(asm_loc_config, asm_loc_batch, (2, 4), frozen_in_batch=("steps.0.",)),
     "collaborative_memory": MethodExample(collaborative_memory_config, collaborative_memory_batch, (2, 5)),
+    "cross_x": MethodExample(cross_x_config, semiformer_batch, (4, 5)),
     "gta": MethodExample(gta_config, gta_batch, (2, 5)),
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
     "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),

@@ -116,6 +116,13 @@ METHODS = (
         outputs=("CollaborativeMemoryDetectorOutput", "CollaborativeMemoryOutput"),
     ),
     Method(
+        stem="cross_x",
+        config="CrossXConfig",
+        processor="CrossXImageProcessor",
+        models={"image-classification": "CrossXForImageClassification"},
+        outputs=("CrossXOutput",),
+    ),
+    Method(
         stem="gta",
         config="GtaConfig",
         processor="GtaVideoProcessor",

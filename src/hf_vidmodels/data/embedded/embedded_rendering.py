@@ -12,7 +12,7 @@ from .embedded_digits import load_handwriting
 from .embedded_motions import COSINE, FULL, SINE, SUBPIXELS
 from .embedded_scenes import Background, Scene, Sprite
 
-_TEXELS = 32
+TEXELS = 32
 # Ink (0 to 256) that begins to cover, and that covers fully.
 _INK_FROM, _INK_FULL = 90, 150
 _FRAMES_AT_ONCE = 64
@@ -112,12 +112,14 @@ def _shown_colour(sprite: Sprite, frames: np.ndarray) -> np.ndarray:
 
 def _make_coverage(sprite: Sprite) -> np.ndarray:
     """How much the sprite covers, int32 (34, 34), 0 to 256, with an empty rim for what lies outside its square."""
+    if sprite.coverage is not None:
+        return np.pad(sprite.coverage, 1).astype(np.int32)
     ink = np.zeros((10, 10), np.int64)
     piece = slice(*sprite.rows), slice(*sprite.columns)
     ink[1:9, 1:9][piece] = 16 * load_handwriting()[0][sprite.sample][piece]
-    factor = _TEXELS // 8
+    factor = TEXELS // 8
     # Texel centres lie at odd multiples of half a texel; between the ink samples coverage is interpolated.
-    position = 2 * np.arange(_TEXELS) + 1 + factor
+    position = 2 * np.arange(TEXELS) + 1 + factor
     cell, part = np.divmod(position, 2 * factor)
     for axis in (0, 1):
         weight = part if axis == 1 else part[:, None]
@@ -140,7 +142,7 @@ def _place(
     these pixels (t, side) on a canvas that is `margin` pixels larger than the picture on every side."""
     poses = sprite.poses
     x, y = (np.clip(centre[frames], 0, scene_size * SUBPIXELS - 1).astype(np.int32) for centre in (poses.x, poses.y))
-    reciprocal = ((_TEXELS << 16) // poses.size[frames]).astype(np.int32)[:, None, None]
+    reciprocal = ((TEXELS << 16) // poses.size[frames]).astype(np.int32)[:, None, None]
     sine, cosine = (
         table[poses.angle[frames] % len(table)].astype(np.int32)[:, None, None] for table in (SINE, COSINE)
     )
@@ -149,7 +151,7 @@ def _place(
     rows = (y // SUBPIXELS)[:, None] - side // 2 + offsets
     right = (columns * SUBPIXELS + SUBPIXELS // 2 - x[:, None])[:, None, :]
     down = (rows * SUBPIXELS + SUBPIXELS // 2 - y[:, None])[:, :, None]
-    across = ((right * cosine + down * sine >> 10) * reciprocal >> 16) + _TEXELS // 2
-    along = ((down * cosine - right * sine >> 10) * reciprocal >> 16) + _TEXELS // 2
-    texels = np.clip(along, -1, _TEXELS) * (_TEXELS + 2) + np.clip(across, -1, _TEXELS) + _TEXELS + 3
+    across = ((right * cosine + down * sine >> 10) * reciprocal >> 16) + TEXELS // 2
+    along = ((down * cosine - right * sine >> 10) * reciprocal >> 16) + TEXELS // 2
+    texels = np.clip(along, -1, TEXELS) * (TEXELS + 2) + np.clip(across, -1, TEXELS) + TEXELS + 3
     return np.take(coverage, texels), rows + margin, columns + margin

@@ -29,6 +29,7 @@ class Sprite:
         poses: where it is.
         glow: (T,) int64, how much of its own colour gives way to `glow_colour`, 0 to 256; none when `None`.
         glow_colour: (3,) int64 RGB, 0 to 255, or (T, 3).
+        coverage: (32, 32) int64, 0 to 256, of a drawn shape that takes the place of the handwriting.
     """
 
     sample: int
@@ -39,6 +40,7 @@ class Sprite:
     poses: Poses
     glow: np.ndarray | None = None
     glow_colour: np.ndarray | None = None
+    coverage: np.ndarray | None = None
 
 
 @dataclass

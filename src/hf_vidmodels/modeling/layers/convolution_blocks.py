@@ -28,13 +28,21 @@ class Bottleneck(nn.Module):
         norm_eps: of its batch norms.
         stride: of the middle convolution.
         has_projection: whether the shortcut is a convolution.
+        expansion: `width` over the channels of the middle convolution.
     """
 
     def __init__(
-        self, in_width: int, width: int, norm_eps: float, *, stride: int = 1, has_projection: bool = False
+        self,
+        in_width: int,
+        width: int,
+        norm_eps: float,
+        *,
+        stride: int = 1,
+        has_projection: bool = False,
+        expansion: int = 4,
     ) -> None:
         super().__init__()
-        inner = width // 4
+        inner = width // expansion
         self.reduce = nn.Conv2d(in_width, inner, 1, bias=False)
         self.reduce_norm = nn.BatchNorm2d(inner, eps=norm_eps)
         self.spatial = nn.Conv2d(inner, inner, 3, stride=stride, padding=1, bias=False)
@@ -46,12 +54,18 @@ class Bottleneck(nn.Module):
 
     def forward(self, features: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
         """Transform a map; `added`, of its shape, is seen by the convolutions and not by the shortcut."""
-        hidden = features if added is None else features + added
-        hidden = self.reduce_norm(self.reduce(hidden)).relu_()
+        residual = self.residual(features if added is None else features + added)
+        return (self.shortcut(features) + residual).relu_()
+
+    def residual(self, features: torch.Tensor) -> torch.Tensor:
+        """Give what the convolutions make of a map."""
+        hidden = self.reduce_norm(self.reduce(features)).relu_()
         hidden = self.spatial_norm(self.spatial(hidden)).relu_()
-        hidden = self.expand_norm(self.expand(hidden))
-        shortcut = features if self.projection is None else self.projection_norm(self.projection(features))
-        return (shortcut + hidden).relu_()
+        return self.expand_norm(self.expand(hidden))
+
+    def shortcut(self, features: torch.Tensor) -> torch.Tensor:
+        """Give what of a map goes past the convolutions."""
+        return features if self.projection is None else self.projection_norm(self.projection(features))
 
 
 class ConvMixerEmbedding(nn.Sequential):

@@ -189,12 +189,17 @@ class ClassificationRecipe(Recipe):
         self, module: nn.Module, batch: Any, progress: Progress
     ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Return the model's loss of one batch, mixed where that is asked for."""
-        examples, labels = batch["pixel_values"], batch["labels"]
-        if self.mixing.is_active:
-            # The library's generator was seeded for this batch.
-            generator = np.random.default_rng(np.random.randint(2**31))
-            examples, labels = self.mixing(examples, labels, self.config.num_labels, generator)
+        examples, labels = self.mixed(batch)
         return module(pixel_values=examples, labels=labels, **self.forward_options(progress)).loss, {}
+
+    def mixed(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the examples and labels of a batch, mixed where that is asked for."""
+        examples, labels = batch["pixel_values"], batch["labels"]
+        if not self.mixing.is_active:
+            return examples, labels
+        # The library's generator was seeded for this batch.
+        generator = np.random.default_rng(np.random.randint(2**31))
+        return self.mixing(examples, labels, self.config.num_labels, generator)
 
     def forward_options(self, progress: Progress) -> dict[str, Any]:
         """Return further arguments of the model's forward pass, such as what follows from the share of training."""
