@@ -180,7 +180,7 @@ def config_from_official(options: Mapping[str, Any], weights: Mapping[str, torch
     Raises:
         ValueError: for options that nobody knows.
     """
-    known = OPTIONS.keys() | IGNORED_OPTIONS | {PRESET}
+    known = OPTIONS.keys() | IGNORED_OPTIONS | {PRESET, "num_labels"}
     if unknown := [name for name in options if name not in known and not CrossXConfig.has_field(name)]:
         raise ValueError(f"official_config has options that Cross-X does not know: {', '.join(unknown)}")
     given = {OPTIONS.get(name, name): value for name, value in options.items() if name not in IGNORED_OPTIONS}
@@ -339,5 +339,6 @@ def _around_trunk(own: Mapping[str, torch.Tensor], trunk: Mapping[str, torch.Ten
     lacking = [name for name in fresh if not NEW_PARTS.match(name) and not name.endswith(COUNTER)]
     if lacking:
         raise ValueError(f"the trunk lacks weights of the model: {listed(sorted(lacking))}")
-    logger.warning("these start afresh and are to be trained: %s", listed(sorted(fresh)))
+    if named := sorted(name for name in fresh if not name.endswith(COUNTER)):
+        logger.warning("these start afresh and are to be trained: %s", listed(named))
     return {**fresh, **trunk}
