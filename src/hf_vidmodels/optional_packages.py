@@ -9,6 +9,7 @@ EXTRAS = {
     "cv2": "opencv",
     "h5py": "hdf5",
     "sklearn": "embedded",
+    "scipy": "mat",
     "faster_coco_eval": "fast-eval",
     "tensorboard": "track",
 }

@@ -1,4 +1,4 @@
-"""Cross-X beyond its parity: parts, heads, sizes, the evaluation path, losses of several processes, what is refused."""
+"""Cross-X beyond its parity: parts, heads, sizes, the evaluation path, several processes, and what is refused."""
 
 import socket
 from pathlib import Path
@@ -241,7 +241,10 @@ def test_two_processes_learn_as_one_with_both_batches(tmp_path):
         ({"num_parts": 0}, "num_parts must be at least 1, got 0"),
         ({"gamma_merged": -0.1}, "gamma_merged must not be negative, got -0.1"),
         ({"cross_layer_weight": -1}, "cross_layer_weight must not be negative, got -1"),
-        ({"depths": [3, 4, 6, 1]}, r"depths must be at least 2 in the last two stages with num_parts=2.*\[3, 4, 6, 1\]"),
+        (
+            {"depths": [3, 4, 6, 1]},
+            r"depths must be at least 2 in the last two stages with num_parts=2.*\[3, 4, 6, 1\]",
+        ),
         ({"depths": [3, 4, 6]}, "depths must be four whole numbers"),
         (
             {"backbone_type": "senet", "se_reductions": [16, 32, 64, 256]},

@@ -38,8 +38,8 @@ from .embedded_pictures import (
 )
 from .embedded_rendering import iterate_rendered
 from .embedded_scenes import FPS, Scene
-from .embedded_styles import STYLES, StyleParameters, annotate_style, style_scene
 from .embedded_stories import STORIES, StoryParameters, annotate_story, story_scene
+from .embedded_styles import STYLES, StyleParameters, annotate_style, style_scene
 from .embedded_tubes import TubeParameters, annotate_tubes, tube_scene
 from .embedded_untrimmed import (
     COMMON_SCENE,
@@ -118,15 +118,6 @@ EMBEDDED_CORPORA = {
         compose=picture_scene,
         annotate=annotate_image,
     ),
-    "styles": EmbeddedCorpus(
-        task="image-classification",
-        media=("image", ".png"),
-        columns=("label",),
-        classes=STYLES,
-        parameters=StyleParameters(),
-        compose=style_scene,
-        annotate=annotate_style,
-    ),
     "clips": EmbeddedCorpus(
         task="video-classification",
         media=("video", ".mp4"),
@@ -183,6 +174,15 @@ EMBEDDED_CORPORA = {
         parameters=OBJECTS,
         compose=picture_scene,
         annotate=annotate_object,
+    ),
+    "styles": EmbeddedCorpus(
+        task="image-classification",
+        media=("image", ".png"),
+        columns=("label",),
+        classes=STYLES,
+        parameters=StyleParameters(),
+        compose=style_scene,
+        annotate=annotate_style,
     ),
 }
 

@@ -81,7 +81,9 @@ def style_scene(rng: np.random.Generator, split: str, parameters: StyleParameter
         poses = _away_from(rng, digit.poses, p)
         if poses is not None:
             coverage = draw_strokes(_clutter_strokes(rng), between(rng, p.thickness))
-            sprites.append(Sprite(0, CLUTTER, (0, 8), (0, 8), bright_colour(rng, background), poses, coverage=coverage))
+            sprites.append(
+                Sprite(0, CLUTTER, (0, 8), (0, 8), bright_colour(rng, background), poses, coverage=coverage)
+            )
     return Scene(p.size, 1, background, [*sprites, digit])
 
 

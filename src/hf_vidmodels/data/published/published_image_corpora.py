@@ -1,4 +1,5 @@
-"""Published corpora of classified pictures: ImageNet, lists of semi-supervised iNaturalist and Places, CIFAR.
+"""Published corpora of classified pictures: ImageNet, lists of semi-supervised iNaturalist and Places, CIFAR, and
+those of `fine_grained_corpora.py`.
 
 All read what their publishers distribute, in the folders that `docs/data.md` shows; nothing is downloaded. CIFAR is
 read in its binary version, for the others would run code. Which pictures of ImageNet count as labelled is said by a
@@ -7,6 +8,7 @@ list, see `labelled_subsets.py`.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +22,11 @@ from ..contracts import features_for
 from ..own.class_folders import read_class_folders
 from ..split_names import UNLABELLED_SPLIT
 from .corpus_folders import corpus_folder
+from .fine_grained_corpora import IMAGE_TASK, read_aircraft, read_cars, read_dogs, read_nabirds
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
 
-IMAGE_TASK = "image-classification"
 # Semiformer publishes the classes of ImageNet's validation pictures in this file, counted from 1.
 VALIDATION_LIST = "files2labels_valid.txt"
 SIDE = 32
@@ -211,6 +213,12 @@ PUBLISHED_IMAGE_CORPORA: dict[str, Callable[[Path], "DatasetDict"]] = {
     "places205_semi": _places(""),
     "places205_semi_5per": _places("5per_"),
     "places205_semi_1per": _places("1per_"),
+    "nabirds": read_nabirds,
+    "stanford_cars": read_cars,
+    "stanford_dogs": read_dogs,
+    "fgvc_aircraft": read_aircraft,
+    "fgvc_aircraft_family": partial(read_aircraft, level="family"),
+    "fgvc_aircraft_manufacturer": partial(read_aircraft, level="manufacturer"),
     "cifar10": CifarLayout(
         {
             "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),

@@ -86,7 +86,7 @@ class CrossXRecipe(ImageClassificationRecipe):
         """Return the loss of one batch, and its parts to log."""
         pictures, labels = self.mixed(batch)
         output: CrossXOutput = module(pixel_values=pictures, labels=labels)
-        return output.loss, {name: output[name].detach() for name in LOSS_PARTS if output[name] is not None}
+        return output.loss, {name: output[name].detach() for name in LOSS_PARTS if name in output}
 
     def evaluate(self, model: PreTrainedModel, stage_index: int, *, final: bool) -> Evaluation:
         """Classify the evaluation pictures; at the end also draw what the parts see."""
