@@ -83,13 +83,20 @@ def test_part_features_and_maps_come_on_request_or_by_the_configuration():
 
 
 @torch.no_grad()
-def test_the_evidence_of_all_parts_adds_up_to_the_ultimate_logit():
-    model, classes = model_of().eval(), torch.tensor([3, 0])
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_the_evidence_of_all_parts_and_places_adds_up_to_the_logit_of_each_head(pooling):
+    model, classes = model_of(penultimate_pooling=pooling).eval(), torch.tensor([3, 0])
     output = model(pictures(), output_part_maps=True)
-    evidence = model.part_evidence(output.ultimate_maps, classes)
-    assert evidence.shape == (2, 2, 2, 2)
-    logits = evidence.mean((2, 3)).sum(1) + model.classifier["ultimate"].bias[classes]
-    torch.testing.assert_close(logits, output.ultimate_logits[torch.arange(2), classes])
+    evidence = model.part_evidence(output, classes)
+    assert {head: tuple(values.shape) for head, values in evidence.items()} == {
+        "ultimate": (2, 2, 2, 2),
+        "penultimate": (2, 2, 4, 4),
+    }
+    for head, values in evidence.items():
+        logits = values.sum((1, 2, 3)) + model.classifier[head].bias[classes]
+        torch.testing.assert_close(logits, output[f"{head}_logits"][torch.arange(2), classes])
+    with pytest.raises(ValueError, match="call the model with output_part_maps=True"):
+        model.part_evidence(model(pictures()), classes)
 
 
 def test_the_excitations_of_all_parts_are_those_of_single_layers():

@@ -165,7 +165,9 @@ def official_weights(model: CrossXForImageClassification) -> dict[str, torch.Ten
     state, weights = model.state_dict(), {}
     for name, officials in official_names(model).items():
         pieces = _pieces(name, state[name], len(officials))
-        weights |= {official: piece.detach().clone() for official, piece in zip(officials, pieces, strict=True)}
+        weights |= {
+            official: piece.detach().contiguous().clone() for official, piece in zip(officials, pieces, strict=True)
+        }
     return weights
 
 

@@ -180,18 +180,37 @@ class CrossXForImageClassification(VidModelsPreTrainedModel):
             return {}
         return {head: output[f"{head}_logits"].float().softmax(-1) for head in self.config.head_names}
 
-    def part_evidence(self, ultimate_maps: torch.Tensor, class_ids: torch.Tensor) -> torch.Tensor:
-        """Say how much each place of a part's map speaks for a class: its share in the ultimate head's logit.
+    def part_evidence(self, output: CrossXOutput, class_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Say what each place of each part's map adds to the logit of a class, by the heads that pool part maps.
+
+        Of a maximum over the map all goes to the place where it is.
 
         Args:
-            ultimate_maps: (B, P, C, h, w), from `forward(..., output_part_maps=True)`.
+            output: of `forward(..., output_part_maps=True)`.
             class_ids: (B,).
 
         Returns:
-            (B, P, h, w); the mean over places, summed over parts, is the logit less its bias.
+            By head (B, P, h, w); its sum over parts and places is the head's logit less its bias.
+
+        Raises:
+            ValueError: the output has no part maps.
         """
-        weights = self.classifier[ULTIMATE].weight[class_ids].unflatten(1, (self.config.num_parts, -1))
-        return torch.einsum("bpchw,bpc->bphw", ultimate_maps, weights)
+        if output.ultimate_maps is None:
+            raise ValueError("there are no part maps in the output; call the model with output_part_maps=True")
+        evidence = {}
+        for head in (ULTIMATE, PENULTIMATE):
+            if head not in self.classifier:
+                continue
+            maps = output[f"{head}_maps"]
+            weights = self.classifier[head].weight[class_ids].unflatten(1, (self.config.num_parts, -1))
+            places = maps.flatten(3)
+            if head == PENULTIMATE and self.config.penultimate_pooling == MAX_POOLING:
+                highest, place = places.max(-1, keepdim=True)
+                pooled = torch.zeros_like(places).scatter_(3, place, highest)
+            else:
+                pooled = places / places.shape[-1]
+            evidence[head] = torch.einsum("bpcn,bpc->bpn", pooled, weights).unflatten(2, maps.shape[3:])
+        return evidence
 
     def _part_maps(self, pixel_values: torch.Tensor) -> dict[str, list[torch.Tensor]]:
         """Give the part maps (B, C, h, w) of the last stage and of the one before, by the name of their head.

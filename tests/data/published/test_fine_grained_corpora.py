@@ -190,6 +190,7 @@ def aircraft(tmp_path, request):
     root = tmp_path / request.param
     root.mkdir(exist_ok=True)
     lists = {"train": "001 F/A-18\n002 707-320\n", "val": "003 F/A-18\n", "test": "0004 707-320\n"}
+    lists["trainval"] = lists["train"] + lists["val"]
     for split, lines in lists.items():
         (root / f"images_variant_{split}.txt").write_text(lines)
         (root / f"images_manufacturer_{split}.txt").write_text(
@@ -204,6 +205,7 @@ def test_aircraft_have_three_splits_and_names_with_slashes(aircraft):
     assert {split: len(dataset) for split, dataset in corpus.items()} == {"train": 2, "validation": 1, "test": 1}
     assert corpus["train"].features["label"].names == ["707-320", "F/A-18"]
     assert classes_of(corpus["test"]) == {"0004": "707-320"}
+    assert len(load_corpus("fgvc_aircraft_trainval", data_dir=aircraft)["train"]) == 3
     coarse = load_corpus("fgvc_aircraft_manufacturer", data_dir=aircraft)
     assert coarse["train"].features["label"].names == ["Boeing"]
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 IMAGE_TASK = "image-classification"
-AIRCRAFT_LEVELS = ("variant", "family", "manufacturer")
-AIRCRAFT_SPLITS = ("train", "validation", "test")
+AIRCRAFT_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+# Published results train on both of the first.
+AIRCRAFT_TRAINVAL = {"train": "trainval", "test": "test"}
 CARS_LIST, CARS_META = "cars_annos.mat", "cars_meta.mat"
 CARS_LISTS = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
 DOGS_LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
@@ -74,20 +75,21 @@ def read_nabirds(root: Path) -> "DatasetDict":
     return _build(rows, root)
 
 
-def read_aircraft(root: Path, level: str = "variant") -> "DatasetDict":
+def read_aircraft(root: Path, level: str = "variant", lists: Mapping[str, str] = AIRCRAFT_SPLITS) -> "DatasetDict":
     """Read FGVC-Aircraft: `data/images_<level>_<split>.txt` and `data/images`; the folder `data` may be left out.
 
     Args:
         root: the unpacked archive.
         level: what is a class: `"variant"`, `"family"` or `"manufacturer"`.
+        lists: for each split what its list is called.
     """
     folder = root / "data" if (root / "data").is_dir() else root
     rows = []
-    for split in AIRCRAFT_SPLITS:
-        path = folder / f"images_{level}_{'val' if split == 'validation' else split}.txt"
+    for split, name in lists.items():
+        path = folder / f"images_{level}_{name}.txt"
         rows += [
-            Listed(split, key, folder / "images" / f"{key}.jpg", name.replace("/", ""), name)
-            for key, name in _table(path).items()
+            Listed(split, key, folder / "images" / f"{key}.jpg", shown.replace("/", ""), shown)
+            for key, shown in _table(path).items()
         ]
     return _build(rows, root)
 

@@ -22,7 +22,7 @@ from ..contracts import features_for
 from ..own.class_folders import read_class_folders
 from ..split_names import UNLABELLED_SPLIT
 from .corpus_folders import corpus_folder
-from .fine_grained_corpora import IMAGE_TASK, read_aircraft, read_cars, read_dogs, read_nabirds
+from .fine_grained_corpora import AIRCRAFT_TRAINVAL, IMAGE_TASK, read_aircraft, read_cars, read_dogs, read_nabirds
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
@@ -217,6 +217,7 @@ PUBLISHED_IMAGE_CORPORA: dict[str, Callable[[Path], "DatasetDict"]] = {
     "stanford_cars": read_cars,
     "stanford_dogs": read_dogs,
     "fgvc_aircraft": read_aircraft,
+    "fgvc_aircraft_trainval": partial(read_aircraft, lists=AIRCRAFT_TRAINVAL),
     "fgvc_aircraft_family": partial(read_aircraft, level="family"),
     "fgvc_aircraft_manufacturer": partial(read_aircraft, level="manufacturer"),
     "cifar10": CifarLayout(

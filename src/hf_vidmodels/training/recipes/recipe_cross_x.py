@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from ...configuration.configuration_cross_x import CrossXConfig
 from ...data.arrow_columns import arrow_column
 from ...evaluation.evaluation import Evaluation
+from ...evaluation.part_figures import PARTS_STEM, draw_parts_of
 from ...modeling.modeling_cross_x import CrossXForImageClassification, CrossXOutput
 from ...processing.processing_cross_x import CrossXImageProcessor
 from ..arguments import argument
@@ -90,4 +91,8 @@ class CrossXRecipe(ImageClassificationRecipe):
 
     def evaluate(self, model: PreTrainedModel, stage_index: int, *, final: bool) -> Evaluation:
         """Classify the evaluation pictures; at the end also draw what the parts see."""
-        return super().evaluate(model, stage_index, final=final)
+        evaluation = super().evaluate(model, stage_index, final=final)
+        if final and self.accelerator.is_main_process and model.config.has_parts:
+            title = f"{self.eval_split} pictures and what their {model.config.num_parts} parts see"
+            evaluation.figures[PARTS_STEM] = draw_parts_of(model, self.processor, self.evaluation, self.train, title)
+        return evaluation
