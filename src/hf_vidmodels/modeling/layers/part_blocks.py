@@ -111,7 +111,9 @@ class PartMerge(nn.Module):
     def merged_map(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Give the merged map (B, fine_width, h, w)."""
         enlarged = nn.functional.interpolate(self.narrow(coarse), size=fine.shape[2:], mode="nearest")
-        return self.norm(self.spatial(fine + enlarged))
+        summed = fine + enlarged
+        # Of so many channels CPUs convolve maps faster with channels first.
+        return self.norm(self.spatial(summed.contiguous() if summed.device.type == "cpu" else summed))
 
     def merged_means(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Give the mean over the merged map, (B, fine_width), from means over windows; with fixed statistics."""
