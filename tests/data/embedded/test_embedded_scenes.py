@@ -29,6 +29,7 @@ FINGERPRINTS = {
     "tubes": ("4026734107209300", "a788c43b8c48c794"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
     "stories": ("98a19a4dda84cda5", "7971ca60b5cb59f2"),
+    "styles": ("1da9bff75ed0de5e", "5787592e0c0449cf"),
     "motions": ("be1305962cf4a3b7", "338393c5d2dd1fea"),
 }
 

@@ -19,10 +19,10 @@ from .embedded_scenes import CLUTTER, Scene, Sprite, between, bright_colour, mak
 UNITS = 1024
 # The stroke of each digit from its start to its end, x and y.
 STROKES = {
-    2: ((250, 330), (330, 190), (520, 150), (700, 230), (720, 400), (560, 580), (260, 830), (780, 830)),
+    2: ((250, 330), (330, 190), (520, 150), (700, 230), (720, 400), (560, 580), (250, 830), (730, 830)),
     3: ((280, 220), (500, 150), (700, 250), (640, 420), (430, 480), (660, 540), (740, 700), (560, 850), (270, 800)),
     5: ((730, 170), (340, 170), (310, 460), (520, 410), (710, 520), (730, 690), (580, 840), (280, 800)),
-    7: ((250, 180), (760, 180), (640, 420), (520, 640), (450, 850)),
+    7: ((250, 180), (760, 180), (640, 390), (540, 560), (480, 730)),
 }
 PLAIN, SERIF, BARRED, DOTTED = "plain", "serif", "barred", "dotted"
 DETAILS = (PLAIN, SERIF, BARRED, DOTTED)
@@ -31,7 +31,8 @@ STYLES = tuple(f"{digit} {detail}" for digit in STROKES for detail in DETAILS)
 _BARRED_AT = 62
 # A dot stands so far from the stroke's end.
 _DOT_DISTANCE = 150
-_LEAST_BAR, _MOST_BAR = 75, 105
+# How far a bar reaches out of the stroke on either side.
+_BAR_REACH = (60, 90)
 # Draws of a place for a piece of clutter.
 _TRIALS = 20
 
@@ -51,14 +52,14 @@ class StyleParameters:
         clutter: number of pieces.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 2400), ("validation", 600), ("test", 1200))
+    splits: tuple[tuple[str, int], ...] = (("train", 4000), ("validation", 600), ("test", 1500))
     size: int = 64
-    side: tuple[int, int] = (38, 50)
-    thickness: tuple[int, int] = (50, 90)
-    slant: tuple[int, int] = (-30, 30)
+    side: tuple[int, int] = (46, 58)
+    thickness: tuple[int, int] = (60, 90)
+    slant: tuple[int, int] = (-20, 20)
     stretch: tuple[int, int] = (70, 100)
-    shake: int = 45
-    clutter: tuple[int, int] = (4, 8)
+    shake: int = 35
+    clutter: tuple[int, int] = (2, 4)
 
 
 def style_scene(rng: np.random.Generator, split: str, parameters: StyleParameters) -> Scene:
@@ -66,7 +67,7 @@ def style_scene(rng: np.random.Generator, split: str, parameters: StyleParameter
     p = parameters
     background = make_background(rng, p.size, 1)
     label = int(rng.integers(len(STYLES)))
-    thickness = between(rng, p.thickness)
+    strokes, thickness = write_digit(rng, label, p)
     digit = Sprite(
         sample=0,
         digit=label,
@@ -74,7 +75,7 @@ def style_scene(rng: np.random.Generator, split: str, parameters: StyleParameter
         columns=(0, 8),
         colour=bright_colour(rng, background),
         poses=_place(rng, p.size, between(rng, p.side)),
-        coverage=draw_strokes(_written(rng, label, thickness, p), thickness),
+        coverage=draw_strokes(strokes, thickness),
     )
     sprites = []
     for _ in range(between(rng, p.clutter)):
@@ -117,16 +118,20 @@ def draw_strokes(strokes: list[np.ndarray], thickness: int) -> np.ndarray:
     return np.clip((thickness // 2 + texel // 2 - distance) * FULL // texel, 0, FULL)
 
 
-def _written(rng: np.random.Generator, label: int, thickness: int, p: StyleParameters) -> list[np.ndarray]:
-    """Write the digit of a class with its detail, in a style of its own."""
+def write_digit(rng: np.random.Generator, label: int, p: StyleParameters) -> tuple[list[np.ndarray], int]:
+    """Write the digit of a class in a style of its own; the same generator writes all classes of a digit alike.
+
+    Returns:
+        the strokes, of which the first is the digit and a second its detail, and their thickness.
+    """
     digit, detail = list(STROKES)[label // len(DETAILS)], DETAILS[label % len(DETAILS)]
+    thickness, slant, stretch = between(rng, p.thickness), between(rng, p.slant), between(rng, p.stretch)
     points = np.array(STROKES[digit])
     points = points + rng.integers(-p.shake, p.shake + 1, points.shape)
     for _ in range(int(rng.integers(3))):
         points = _rounder(points)
     strokes = [points, *_detail(rng, points, detail, thickness)]
-    slant, stretch = between(rng, p.slant), between(rng, p.stretch)
-    return [_leaning(stroke, slant, stretch) for stroke in strokes]
+    return [_leaning(stroke, slant, stretch) for stroke in strokes], thickness
 
 
 def _rounder(points: np.ndarray) -> np.ndarray:
@@ -144,7 +149,8 @@ def _detail(rng: np.random.Generator, points: np.ndarray, detail: str, thickness
         return [points[-1:] + away]
     number = 0 if detail == SERIF else len(points) * _BARRED_AT // 100
     along = _unit(points[number + 1] - points[number])
-    across = np.array([-along[1], along[0]]) * between(rng, (_LEAST_BAR, _MOST_BAR)) // UNITS
+    half = thickness // 2 + between(rng, _BAR_REACH)
+    across = np.array([-along[1], along[0]]) * half // UNITS
     return [np.stack([points[number] - across, points[number] + across])]
 
 
@@ -166,7 +172,7 @@ def _clutter_strokes(rng: np.random.Generator) -> list[np.ndarray]:
     if kind == 0:
         return [middle[None]]
     if kind == 1:
-        half = rng.integers(-_MOST_BAR, _MOST_BAR + 1, 2)
+        half = rng.integers(-_BAR_REACH[1], _BAR_REACH[1] + 1, 2)
         return [np.stack([middle - half, middle + half])]
     return [_rounder(middle + rng.integers(-220, 221, (3, 2)))]
 
