@@ -58,7 +58,8 @@ def short_case(name: str) -> dict[str, torch.Tensor]:
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest difference as a share of the largest expected value."""
-    return float((found.detach().double() - expected.double()).abs().max() / expected.double().abs().max())
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def plain_losses(
