@@ -12,6 +12,7 @@ from hf_vidmodels import (
     CollaborativeMemoryConfig,
     CrossXConfig,
     GtaConfig,
+    HierarchicalMotionConfig,
     L2CafConfig,
     MalConfig,
     SemiformerConfig,
@@ -159,6 +160,10 @@ def gta_batch() -> dict[str, Any]:
     return {"pixel_values": torch.randn(2, 4, 3, 32, 32, generator=generator), "labels": torch.tensor([1, 4])}
 
 
+def hierarchical_motion_config(**overrides: Any) -> HierarchicalMotionConfig:
+    return HierarchicalMotionConfig.from_preset("tiny-motion", **({"num_labels": 5} | overrides))
+
+
 def video_resnet_config(**overrides: Any) -> VideoResNetConfig:
     return VideoResNetConfig.from_preset("tiny-slowfast", **({"num_labels": 5} | overrides))
 
@@ -168,6 +173,7 @@ EXAMPLES = {
     "collaborative_memory": MethodExample(collaborative_memory_config, collaborative_memory_batch, (2, 5)),
     "cross_x": MethodExample(cross_x_config, semiformer_batch, (4, 5)),
     "gta": MethodExample(gta_config, gta_batch, (2, 5)),
+    "hierarchical_motion": MethodExample(hierarchical_motion_config, gta_batch, (2, 5)),
     "l2_caf": MethodExample(l2_caf_config, l2_caf_batch, (4, 5)),
     "mal": MethodExample(mal_config, mal_batch, (3, 1, 16, 16), frozen_in_batch=("teacher.",), has_classes=False),
     "semiformer": MethodExample(semiformer_config, semiformer_batch, (4, 5)),

@@ -131,6 +131,16 @@ METHODS = (
         model_type="gta_video",
     ),
     Method(
+        stem="hierarchical_motion",
+        config="HierarchicalMotionConfig",
+        processor="HierarchicalMotionVideoProcessor",
+        models={
+            "video-classification": "HierarchicalMotionForVideoClassification",
+            "motion-pretraining": "HierarchicalMotionForPreTraining",
+        },
+        outputs=("HierarchicalMotionOutput", "HierarchicalMotionPreTrainingOutput"),
+    ),
+    Method(
         stem="l2_caf",
         config="L2CafConfig",
         processor="L2CafImageProcessor",

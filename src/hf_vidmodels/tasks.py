@@ -73,6 +73,10 @@ MIXED_PRECISION = Option(
     "three times as fast on a CPU with AMX; logits differ in the third digit (default: no)",
     {"choices": ("no", "bf16")},
 )
+MEDIA_DIR = Option("media_dir", "folder of the videos of a published list, where that is not data_dir", {"type": Path})
+SKIP_MISSING_FILES = Option(
+    "skip_missing_files", "leave out videos of a published list that are not there", {"action": "store_true"}
+)
 STEP = Option(
     "step", "step of the cascade that answers, counted from 0 (default: the one chosen in training)", {"type": int}
 )
@@ -110,16 +114,22 @@ TASKS = {
                 NUM_VIEWS,
                 NUM_CROPS,
                 MIXED_PRECISION,
-                Option(
-                    "media_dir", "folder of the videos of a published list, where that is not data_dir", {"type": Path}
-                ),
-                Option(
-                    "skip_missing_files",
-                    "leave out videos of a published list that are not there",
-                    {"action": "store_true"},
-                ),
+                MEDIA_DIR,
+                SKIP_MISSING_FILES,
             ),
             predict_options=(TOP_K, NUM_VIEWS, NUM_CROPS, MIXED_PRECISION),
+        ),
+        Task(
+            name="motion-pretraining",
+            answer="how things move in a video, learned without labels",
+            auto_class="AutoModelForPreTraining",
+            contract=".data.contracts:MOTION_PRETRAINING",
+            check_contents=".data.content_checks:check_motion_pretraining",
+            draw_examples=".data.annotation_sheet:draw_classified_videos",
+            evaluate=".evaluation.motion_evaluation:evaluate_on_corpus",
+            find_inputs=".commands.predict_video_classes:find_classified_videos",
+            predict=".commands.predict_motion:draw_motions",
+            evaluate_options=(MEDIA_DIR, SKIP_MISSING_FILES),
         ),
         Task(
             name="mask-labeling",

@@ -220,6 +220,14 @@ def check_video_classification(report: SplitReport) -> None:
         )
 
 
+def check_motion_pretraining(report: SplitReport) -> None:
+    """Check the classes of videos that have one; nobody needs them."""
+    feature = report.features.get("label")
+    if hasattr(feature, "num_classes"):
+        labels = report.column("label")
+        _check_classes(report, labels.drop_null(), np.flatnonzero(is_given(labels)), feature, "label")
+
+
 def check_object_localization(report: SplitReport) -> None:
     """Check class and box of each picture."""
     labels, boxes = report.column("label"), report.column("bbox")

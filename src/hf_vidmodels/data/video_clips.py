@@ -48,6 +48,7 @@ class VideoClips(TorchDataset):
             class.
         mirror_probability: of mirroring a clip whose class has a mirrored one, before `transform`.
         num_clips: clips of each video, one from each of so many parts of it; None for one clip without an axis.
+        with_labels: whether items have `labels`; without, the split needs no column `label`.
 
     Raises:
         ValueError: a video has no label.
@@ -62,9 +63,12 @@ class VideoClips(TorchDataset):
         mirrored: Sequence[int | None] = (),
         mirror_probability: float = 0.0,
         num_clips: int | None = None,
+        with_labels: bool = True,
     ) -> None:
-        self._rows = _LabelledVideos(dataset)
-        self._rows.require_labels()
+        self._rows = _Videos(dataset)
+        if with_labels:
+            self._rows.require_labels()
+        self.with_labels = with_labels
         self.mirrored, self.mirror_probability = mirrored, mirror_probability
         self.num_clips = num_clips
         self.sampling = sampling
@@ -98,7 +102,7 @@ class VideoClips(TorchDataset):
                         f"{MAX_ATTEMPTS} videos in a row cannot be read; the last one: {error}"
                     ) from error
                 index = int(generator.integers(len(self)))
-        label = self._rows.label(index)
+        label = self._rows.label(index) if self.with_labels else None
         other = self.mirrored[int(label)] if self.mirrored else None
         if other is not None and generator.random() < self.mirror_probability:
             clip, label = clip.flip(-1), torch.tensor(other)
@@ -106,7 +110,8 @@ class VideoClips(TorchDataset):
             clip = self.transform(clip, generator)
         if self.num_clips is not None:
             clip = clip.unflatten(-4, (1 if chosen else self.num_clips, -1))
-        item = {"pixel_values": clip, "labels": label, "unreadable": unreadable}
+        item = {"pixel_values": clip, "unreadable": unreadable}
+        item |= {"labels": label} if self.with_labels else {}
         return item | {"clip": chosen[0]} if chosen else item
 
     def name(self, index: int) -> str:
@@ -148,7 +153,7 @@ class VideoViews(TorchDataset):
         num_views: int | None = None,
         num_crops: int | None = None,
     ) -> None:
-        self._rows = _LabelledVideos(dataset)
+        self._rows = _Videos(dataset)
         self.processor = processor
         self.num_views = processor.evaluation_views if num_views is None else num_views
         self.num_crops = processor.evaluation_crops if num_crops is None else num_crops
@@ -192,11 +197,11 @@ def collate_clips(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**batch, "unreadable": [name for item in items for name in item["unreadable"]]}
 
 
-class _LabelledVideos:
+class _Videos:
     """The rows of a split, without decoding anything."""
 
     def __init__(self, dataset: "Dataset") -> None:
-        self._dataset = dataset.select_columns(["video", "label"])
+        self._dataset = dataset.select_columns([name for name in ("video", "label") if name in dataset.features])
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -210,6 +215,8 @@ class _LabelledVideos:
         return str(path) if path else f"video {index}"
 
     def label(self, index: int) -> torch.Tensor:
+        if "label" not in self._dataset.features:
+            return torch.tensor(-1)
         label = self._labels[index]
         if self._num_classes is None:
             return torch.tensor(-1 if label is None else label)

@@ -48,7 +48,7 @@ def find_class_folder_task(root: Path) -> str | None:
     Raises:
         ValueError: they hold both.
     """
-    files = [parts for parts in _walk(root)[0] if len(parts) > 1]
+    files = [parts for parts in walk_folder(root)[0] if len(parts) > 1]
     found = {
         task: [parts for parts in files if _suffix(parts) in suffixes]
         for task, suffixes in (("image-classification", PICTURE_SUFFIXES), ("video-classification", VIDEO_SUFFIXES))
@@ -78,8 +78,8 @@ def read_class_folders(root: Path, task: str) -> "DatasetDict":
     """
     from datasets import Dataset, DatasetDict
 
-    files, folders = _walk(root)
-    media = _find_media(files, task)
+    files, folders = walk_folder(root)
+    media = find_media(files, task)
     depth = _split_depth(root, media)
     examples = [example for parts in media if (example := _place(parts, depth)) is not None]
     examples += _unlabelled_splits(root, media, examples, depth)
@@ -119,7 +119,7 @@ def read_class_folders(root: Path, task: str) -> "DatasetDict":
     )
 
 
-def _walk(root: Path) -> tuple[list[Parts], list[Parts]]:
+def walk_folder(root: Path) -> tuple[list[Parts], list[Parts]]:
     """Give the files and folders below a folder, without hidden and system ones; links are followed, but no circle."""
     files: list[Parts] = []
     folders: list[Parts] = []
@@ -145,7 +145,7 @@ def _walk(root: Path) -> tuple[list[Parts], list[Parts]]:
     return files, folders
 
 
-def _find_media(files: list[Parts], task: str) -> list[Parts]:
+def find_media(files: list[Parts], task: str) -> list[Parts]:
     """Give the pictures; or the videos, with folders that hold pictures and no video as videos too."""
     pictures = [parts for parts in files if _suffix(parts) in PICTURE_SUFFIXES]
     if task == "image-classification":
@@ -153,6 +153,17 @@ def _find_media(files: list[Parts], task: str) -> list[Parts]:
     videos = [parts for parts in files if _suffix(parts) in VIDEO_SUFFIXES]
     frame_folders = {parts[:-1] for parts in pictures} - {parts[:-1] for parts in videos} - {()}
     return [*videos, *sorted(frame_folders)]
+
+
+def has_class_folders(root: Path, media: list[Parts]) -> bool:
+    """Tell whether every picture or video lies in the folder of a class, none of them called like a split.
+
+    Raises:
+        ValueError: folders that may be splits or classes.
+    """
+    depth = _split_depth(root, media)
+    labels = [None if (example := _place(parts, depth)) is None else example.label for parts in media]
+    return bool(labels) and all(label is not None and split_named(label) is None for label in labels)
 
 
 def _split_depth(root: Path, media: list[Parts]) -> int:

@@ -8,7 +8,8 @@ Read are, in this order:
    `annotations.csv` with one action a row; `annotations.json` or `gt.json` in ActivityNet's form; `annotations.csv` or
    `annotations.jsonl` with one box and action a row (`action_boxes.py`);
 4. the same tables one for each split: `train.csv`, `validation.csv`, ... or `train/metadata.csv`, ...;
-5. for classification, a folder for each class (`train/archery/1.mp4`, ...; `class_folders.py`).
+5. for classification, a folder for each class (`train/archery/1.mp4`, ...; `class_folders.py`);
+6. for what is learned without labels, a folder of videos (`plain_videos.py`).
 
 `docs/data.md` shows each of them.
 """
@@ -39,6 +40,7 @@ from .example_tables import (
     read_rows,
     split_cell,
 )
+from .plain_videos import MOTION_TASK, read_plain_videos
 from .temporal_annotations import (
     INSTANCE_COLUMNS,
     VideoAnnotation,
@@ -260,6 +262,8 @@ def _split_of(table: _Table, written: str | None) -> str:
 
 
 def _read_class_folders(path: Path, task: str | None) -> tuple["DatasetDict", str]:
+    if path.is_dir() and task == MOTION_TASK:
+        return read_plain_videos(path), task
     found = find_class_folder_task(path) if path.is_dir() and task not in CLASS_FOLDER_TASKS else task
     if found is None or not path.is_dir():
         files = ", ".join(f"{stem}.jsonl|csv|json" for stem in TABLE_STEMS)

@@ -6,7 +6,7 @@ A method puts its modules into *seams*: positions behind the stem and behind eve
 exchange the map that passes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +154,7 @@ class VideoResNetModel(VideoResNetPreTrainedModel):
         pixel_values_slow: torch.Tensor | None = None,
         map_filters: Mapping[Seam, MapFilter] | None = None,
         output_hidden_states: bool = False,
+        last_stage: int = NUM_STAGES,
     ) -> VideoResNetOutput:
         """Run the network.
 
@@ -163,6 +164,7 @@ class VideoResNetModel(VideoResNetPreTrainedModel):
                 `pixel_values`.
             map_filters: by position (`config.seams`) what is called on the maps of the first pathway.
             output_hidden_states: also return what stem and stages give.
+            last_stage: number of the stage behind which the network ends, 4 for all of it.
 
         Raises:
             ValueError: for anything but clips, a number of frames that does not fit, or a seam that does not exist.
@@ -172,7 +174,7 @@ class VideoResNetModel(VideoResNetPreTrainedModel):
             self.config.seam_shape(min(unknown))
         maps = [clips.transpose(1, 2) for clips in self._inputs(pixel_values, pixel_values_slow)]
         states: list[list[torch.Tensor]] = []
-        for stage in range(NUM_STAGES + 1):
+        for stage in range(last_stage + 1):
             maps = [
                 pathway(stage, features, filters if pathway is self.pathways[0] else {})
                 for pathway, features in zip(self.pathways, maps, strict=True)
@@ -188,6 +190,21 @@ class VideoResNetModel(VideoResNetPreTrainedModel):
             hidden_states=tuple(slow_states) if output_hidden_states else None,
             fast_hidden_states=tuple(fast_states[0]) if output_hidden_states and len(maps) == 2 else None,
         )
+
+    def parts_of_stages(self, first: int, last: int) -> Iterator[nn.Module]:
+        """Yield what leads from the maps of the first pathway behind one stage to those behind another.
+
+        A lateral connection, and the stage of the fast pathway that it comes from, lead to the stage after it.
+
+        Args:
+            first: number of the first stage that is among them, 0 for the stem.
+            last: number of the last.
+        """
+        for stage in range(first, last + 1):
+            yield self.pathways[0].part_of_stage(stage)
+            if stage and len(self.pathways) == 2:
+                yield self.pathways[1].part_of_stage(stage - 1)
+                yield self.laterals[stage - 1]
 
     def _inputs(self, clips: torch.Tensor, slow_clips: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """Check clips and give the frames of each pathway."""
@@ -258,6 +275,14 @@ class Pathway(nn.Module):
                 if has_nonlocal
             }
         )
+
+    def part_of_stage(self, stage: int) -> nn.Module:
+        """Give the layers of the stem (0) or of a stage (1 to 4), non-local blocks included."""
+        if stage == 0:
+            return self.stem
+        names = (seam_name((stage, block)) for block in range(len(self.stages[stage - 1])))
+        nonlocal_blocks = [self.nonlocal_blocks[name] for name in names if name in self.nonlocal_blocks]
+        return nn.ModuleList([self.stages[stage - 1], *nonlocal_blocks])
 
     def forward(self, stage: int, maps: torch.Tensor, filters: Mapping[Seam, MapFilter]) -> torch.Tensor:
         """Run the stem (stage 0) or one of the stages 1 to 4 on (B, C, T, H, W), filters behind their blocks."""

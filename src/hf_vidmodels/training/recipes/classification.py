@@ -5,7 +5,7 @@ recipe that loads a corpus, makes the model for its classes and trains it by the
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from ..initial_weights import take_weights
 from ..recipe import Progress, Recipe
 from ..sections import PROCESSOR
 from ..stage_plan import Stage
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 
 @dataclass
@@ -135,7 +138,7 @@ class ClassificationRecipe(Recipe):
             ValueError: for missing splits or labels, and for mixing or smoothing of examples with several classes.
         """
         args = self.args
-        corpus = load_corpus(args.dataset_name, data_dir=args.data_dir, task=self.task, **self.corpus_options())
+        corpus = self.read_corpus()
         self.eval_split = choose_eval_split(args, corpus)
         self.train = corpus[TRAIN_SPLIT]
         self.evaluation = None if self.eval_split is None else corpus[self.eval_split]
@@ -150,6 +153,11 @@ class ClassificationRecipe(Recipe):
         if args.eval_strategy != "no":
             require_labels(self.evaluation, self.eval_split, multi_label=self.multi_label)
 
+    def read_corpus(self) -> "DatasetDict":
+        """Return the splits to train and to evaluate on."""
+        args = self.args
+        return load_corpus(args.dataset_name, data_dir=args.data_dir, task=self.task, **self.corpus_options())
+
     def corpus_options(self) -> dict[str, Any]:
         """Return further arguments of `load_corpus`."""
         return {}
@@ -157,7 +165,7 @@ class ClassificationRecipe(Recipe):
     def build_model(self) -> PreTrainedModel:
         """Make the model from the preset, and fill it from a trained one where that is given."""
         decided = {"problem_type": "multi_label_classification"} if self.multi_label else {}
-        self.config = self.args.model_config(class_names_of(self.train.features["label"]), **decided)
+        self.config = self.args.model_config(class_names_of(self.train.features.get("label")), **decided)
         self.processor = self.args.sections[PROCESSOR].from_config(self.config, **self.args.processor)
         model = self.model_class(self.config)
         if self.args.model_name_or_path is not None:
@@ -209,8 +217,7 @@ class ClassificationRecipe(Recipe):
 def join_copies(batch: dict[str, Any]) -> dict[str, Any]:
     """Put the augmented copies of examples side by side: `pixel_values` (B, R, ...) and `labels` (B, ...) to B * R."""
     repeats = batch["pixel_values"].shape[1]
-    return {
-        **batch,
-        "pixel_values": batch["pixel_values"].flatten(0, 1),
-        "labels": batch["labels"].repeat_interleave(repeats, dim=0),
-    }
+    joined = {**batch, "pixel_values": batch["pixel_values"].flatten(0, 1)}
+    if "labels" in batch:
+        joined["labels"] = batch["labels"].repeat_interleave(repeats, dim=0)
+    return joined
