@@ -1,11 +1,11 @@
-"""Configuration of hierarchical contrastive motion learning (Yang et al., "Hierarchical Contrastive Motion Learning for
-Video Action Recognition", BMVC 2021, arXiv 2007.10321).
+"""Configuration of hierarchical contrastive motion learning (Yang et al., "Hierarchical Contrastive Motion Learning
+for Video Action Recognition", BMVC 2021, arXiv 2007.10321).
 
-No code and no weights of the paper are public. Its abstracts and the abstract and claims of the patent on the same work
-(US 11,594,006 B2) state the idea: motion features of the lowest level come from the reconstruction of frames, those of
-each level above predict the future features of the level below under a contrastive loss, levels are learned one after
-the other from the lowest up, and all are fused with the features of the network. Layers, sizes, weights of losses, the
-form of the gate and the schedule are our reconstruction. They are fields here.
+No code and no weights of the paper are public. Its abstracts and the abstract and claims of the patent on the same
+work (US 11,594,006 B2) state the idea: motion features of the lowest level come from the reconstruction of frames,
+those of each level above predict the future features of the level below under a contrastive loss, levels are learned
+one after the other from the lowest up, and all are fused with the features of the network. Layers, sizes, weights of
+losses, the form of the gate and the schedule are our reconstruction. They are fields here.
 """
 
 from typing import Any, ClassVar

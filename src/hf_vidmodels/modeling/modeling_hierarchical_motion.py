@@ -2,9 +2,9 @@
 Recognition", BMVC 2021, arXiv 2007.10321. No code of the paper is public; what is stated there and what is our
 reconstruction is said in `layers/motion_levels.py`.
 
-Motion features at several stages of a residual video network are learned from frames alone: the lowest by reconstructing
-frames from those after them, each above by predicting what the one below will be. A classifier then adds them to the
-maps of the network.
+Motion features at several stages of a residual video network are learned from frames alone: the lowest by
+reconstructing frames from those after them, each above by predicting what the one below will be. A classifier then
+adds them to the maps of the network.
 """
 
 from collections.abc import Callable, Sequence

@@ -38,7 +38,7 @@ def colour_displacements(displacement: np.ndarray, greatest: float | None = None
         raise ValueError(f"displacements must be numbers (T, 2, H, W), got the shape {displacement.shape}")
     lengths = np.linalg.norm(displacement, axis=1, keepdims=True)
     greatest = lengths.max() if greatest is None else greatest
-    # Torchvision scales by the greatest length of each picture, so every picture gets one pixel of it and no longer one.
+    # Torchvision scales by the greatest length in a picture, so each gets a pixel of full length and none longer.
     scaled = displacement / max(greatest, 1e-6)
     scaled = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1)
     column = np.zeros((*scaled.shape[:3], 1), scaled.dtype)

@@ -1,7 +1,7 @@
 """Folders of videos that nobody has labelled, for what is learned without labels.
 
-All videos below a folder, however deep, are one corpus. Splits are its top folders where their whole names are names of
-splits; everything else is `train`.
+All videos below a folder, however deep, are one corpus. Its top folders are splits where their whole names are names
+of splits; everything else is `train`.
 """
 
 import os

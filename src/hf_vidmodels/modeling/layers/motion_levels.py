@@ -1,9 +1,9 @@
-"""The parts of hierarchical contrastive motion learning (Yang et al., BMVC 2021): what makes motion features of a map of
-the network, what is learned from them, and how they join the map again.
+"""The parts of hierarchical contrastive motion learning (Yang et al., BMVC 2021): what makes motion features of a map
+of the network, what is learned from them, and how they join the map again.
 
-No code of the paper is public. That the lowest level is learned by reconstructing frames, that each level above predicts
-the future of the level below, and that motion is fused with the map is stated in its abstracts; the layers in this
-module are our reconstruction.
+No code of the paper is public. That the lowest level is learned by reconstructing frames, that each level above
+predicts the future of the level below, and that motion is fused with the map is stated in its abstracts; the layers in
+this module are our reconstruction.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """InfoNCE between predicted features of maps and the features that came, without the matrix of all pairs.
 
-The loss is that of van den Oord et al., "Representation Learning with Contrastive Predictive Coding" (arXiv 1807.03748),
-over places of maps as in Han et al., "Video Representation Learning by Dense Predictive Coding" (ICCVW 2019). Which of
-its details Yang et al. (BMVC 2021) use is not public.
+The loss is that of van den Oord et al., "Representation Learning with Contrastive Predictive Coding" (arXiv
+1807.03748), over places of maps as in Han et al., "Video Representation Learning by Dense Predictive Coding" (ICCVW
+2019). Which of its details Yang et al. (BMVC 2021) use is not public.
 """
 
 from collections.abc import Collection

@@ -1,7 +1,7 @@
 """How well every place of a map matches places around it in the next frame.
 
-That motion is learned from such matches is our reconstruction of hierarchical contrastive motion learning (Yang et al.,
-BMVC 2021); cost volumes of this form are those of optical-flow networks.
+That motion is learned from such matches is our reconstruction of hierarchical contrastive motion learning (Yang et
+al., BMVC 2021); cost volumes of this form are those of optical-flow networks.
 """
 
 import torch
@@ -14,7 +14,7 @@ EPS = 1e-6
 def cost_volume(maps: torch.Tensor, max_displacement: int, stride: int = 1, similarity: str = "dot") -> torch.Tensor:
     """Compare every vector of a map with those around its place in the next frame.
 
-    Rows are compared as matrix products, one for every vertical offset: of those a band is kept.
+    A row is compared with all rows that it may meet by one matrix product, of which a band is kept.
 
     Args:
         maps: (B, C, T, H, W).
@@ -26,20 +26,27 @@ def cost_volume(maps: torch.Tensor, max_displacement: int, stride: int = 1, simi
         (B, n * n, T, H, W) with n = 2 d / s + 1; channel i * n + j is of the offset (dy, dx) = (i s - d, j s - d). 0
         where the other place lies outside. The last frame is compared with itself.
     """
-    width, size = maps.shape[-1], 2 * max_displacement + 1
     rows = maps.permute(0, 2, 3, 4, 1)
     rows = nn.functional.normalize(rows, dim=-1, eps=EPS) if similarity == "cosine" else rows / maps.shape[1] ** 0.5
     following = torch.cat((rows[:, 1:], rows[:, -1:]), dim=1)
     margin = (max_displacement, max_displacement)
     padded = nn.functional.pad(following, (0, 0, *margin, *margin))
-    queries = rows.flatten(0, 2)
-    bands = []
-    for top in range(0, size, stride):
-        keys = padded[:, :, top : top + rows.shape[2]].flatten(0, 2)
-        scores = torch.bmm(queries, keys.transpose(1, 2))
-        # Row x of (W, W + 2 d) scores has its offsets at x to x + 2 d. With one cell more to a row, rows of the same
-        # numbers begin one cell earlier each, and the offsets stand in columns.
-        skewed = nn.functional.pad(scores.flatten(1), (0, width)).unflatten(1, (width, width + size))
-        bands.append(skewed[:, :, :size:stride])
-    volume = torch.stack(bands, dim=1).unflatten(0, rows.shape[:3])
-    return volume.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)
+    # Frame by frame, so that products stay in the caches of a processor.
+    frames = zip(rows.flatten(0, 1), padded.flatten(0, 1), strict=True)
+    volume = torch.stack([_volume_of_frame(queries, others, max_displacement, stride) for queries, others in frames])
+    return volume.unflatten(0, rows.shape[:2]).transpose(1, 2)
+
+
+def _volume_of_frame(queries: torch.Tensor, others: torch.Tensor, max_displacement: int, stride: int) -> torch.Tensor:
+    """Compare the vectors of one frame (H, W, C) with another (H + 2 d, W + 2 d, C): (n * n, H, W)."""
+    height, width = queries.shape[:2]
+    count = 2 * max_displacement // stride + 1
+    length = others.shape[1]
+    # (H, n * (W + 2 d), C): behind each row stand those that it may meet. No copy where the stride is 1.
+    windows = others.unfold(0, 2 * max_displacement + 1, 1)[..., ::stride].permute(0, 3, 1, 2).flatten(1, 2)
+    scores = torch.bmm(queries, windows.transpose(1, 2))
+    # The place x meets x to x + 2 d in every one of n rows: a band, whose cells stand a row of scores and one apart.
+    band = scores.as_strided(
+        (count, count, height, width), (length, stride, width * count * length, count * length + 1)
+    )
+    return band.flatten(0, 1)

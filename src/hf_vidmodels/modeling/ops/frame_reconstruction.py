@@ -1,7 +1,8 @@
 """Frames made from the frames after them by a displacement, and how far they are from what they should be.
 
 Sampling, the Charbonnier penalty, edge-aware smoothness and structural similarity are those of unsupervised optical
-flow; that the lowest motion features of Yang et al. (BMVC 2021) are learned by them in this form is our reconstruction.
+flow; that the lowest motion features of Yang et al. (BMVC 2021) are learned by them in this form is our
+reconstruction.
 """
 
 import torch

@@ -55,9 +55,9 @@ class HierarchicalMotionArguments(ResidualVideoArguments):
 
     phases: Literal["both", "pretraining", "finetuning"] = argument(
         BOTH,
-        "What is trained: motion on all videos, with or without labels, then a classifier on those with labels (both), "
-        "or one of the two. pretraining needs no labels and leaves a model for pre-training, from which finetuning "
-        "starts by model_name_or_path.",
+        "What is trained: motion on all videos, with labels or without, then a classifier on those with labels "
+        "(both), or one of the two. pretraining needs no labels and leaves a model for pre-training, from which "
+        "finetuning starts by model_name_or_path.",
     )
     progressive: bool = argument(
         True,
@@ -133,7 +133,7 @@ class HierarchicalMotionRecipe(ResidualVideoRecipe):
 
         corpus = super().read_corpus()
         further = corpus.pop(UNLABELLED_SPLIT, None)
-        train = corpus[TRAIN_SPLIT] if TRAIN_SPLIT in corpus else None
+        train = corpus.get(TRAIN_SPLIT)
         sources = [split.select_columns(["video"]) for split in (train, further) if split is not None]
         self.videos = concatenate_datasets(sources) if sources else None
         if self.args.labelled_share is not None and train is not None and self.args.phases != PRETRAINING:
