@@ -231,6 +231,7 @@ HierarchicalMotionConfig.presets = {
         "backbone_config": {**_TINY_NETWORK, "num_frames": 8, "embedding_size": 16},
         "motion_hidden_sizes": (32, 48, 64),
         "max_displacement": 3,
+        "smoothness_weight": 0.005,
         "classifier_dropout": 0.0,
     },
     "tiny-motion": {

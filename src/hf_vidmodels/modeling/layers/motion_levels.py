@@ -40,14 +40,15 @@ class MotionBlock(GradientCheckpointingLayer):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (B, C, T, H, W) to (B, D, T, H, W), not negative."""
-        features = self.reduce(maps).relu()
+        # In place: behind a norm nothing else needs what was there.
+        features = self.reduce(maps).relu_()
         if self.kind == "cost_volume":
             features = cost_volume(features, *self.matching)
         elif self.kind == "difference":
             features = torch.cat((features[:, :, 1:], features[:, :, -1:]), dim=2) - features
         if self.first is not None:
-            features = self.first(features).relu()
-        return self.last(features).relu()
+            features = self.first(features).relu_()
+        return self.last(features).relu_()
 
 
 class DisplacementHead(nn.Conv3d):
@@ -97,7 +98,7 @@ class MotionFusion(nn.Module):
     def forward(self, maps: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
         """Map (B, C, T, H, W), and motion (B, D, T, H, W), to the shape of the first."""
         update = self.project(motion)
-        if self.gate is not None:
-            means = torch.cat((maps.mean((2, 3, 4)), update.mean((2, 3, 4))), dim=1)
-            update = update * self.gate(means).sigmoid()[:, :, None, None, None]
-        return maps + update
+        if self.gate is None:
+            return maps + update
+        means = torch.cat((maps.mean((2, 3, 4)), update.mean((2, 3, 4))), dim=1)
+        return torch.addcmul(maps, update, self.gate(means).sigmoid()[:, :, None, None, None])

@@ -27,13 +27,14 @@ def cost_volume(maps: torch.Tensor, max_displacement: int, stride: int = 1, simi
         where the other place lies outside. The last frame is compared with itself.
     """
     rows = maps.permute(0, 2, 3, 4, 1)
-    rows = nn.functional.normalize(rows, dim=-1, eps=EPS) if similarity == "cosine" else rows / maps.shape[1] ** 0.5
+    rows = nn.functional.normalize(rows, dim=-1, eps=EPS) if similarity == "cosine" else rows
+    queries = rows if similarity == "cosine" else rows / maps.shape[1]
     following = torch.cat((rows[:, 1:], rows[:, -1:]), dim=1)
     margin = (max_displacement, max_displacement)
     padded = nn.functional.pad(following, (0, 0, *margin, *margin))
     # Frame by frame, so that products stay in the caches of a processor.
-    frames = zip(rows.flatten(0, 1), padded.flatten(0, 1), strict=True)
-    volume = torch.stack([_volume_of_frame(queries, others, max_displacement, stride) for queries, others in frames])
+    frames = zip(queries.flatten(0, 1), padded.flatten(0, 1), strict=True)
+    volume = torch.stack([_volume_of_frame(frame, others, max_displacement, stride) for frame, others in frames])
     return volume.unflatten(0, rows.shape[:2]).transpose(1, 2)
 
 

@@ -64,6 +64,10 @@ class HierarchicalMotionArguments(ResidualVideoArguments):
         "Learn the levels of motion one after the other (stages prime, level1, level2, ...), and not all at once "
         "(stage joint).",
     )
+    first_level: int = argument(
+        0,
+        "With progressive: the first level that is learned, 0 for all; model_name_or_path has those below it.",
+    )
     labelled_share: float | None = argument(
         None, "Train the classifier on this share of the videos of every class alone, at least one of each."
     )
@@ -74,7 +78,17 @@ class HierarchicalMotionArguments(ResidualVideoArguments):
         super().check_ranges()
         share = self.labelled_share
         self.require(share is None or 0 < share <= 1, "labelled_share", "must be in (0, 1]")
-        self.require(self.label_seed >= 0, "label_seed", "must not be negative")
+        for name in ("label_seed", "first_level"):
+            self.require(getattr(self, name) >= 0, name, "must not be negative")
+
+    def check_contradictions(self) -> None:
+        """Refuse levels below the first one that are neither learned nor given."""
+        super().check_contradictions()
+        if self.first_level and self.model_name_or_path is None:
+            raise ValueError(
+                f"first_level {self.first_level} leaves out the levels below it: give a model that has learned them "
+                "as model_name_or_path."
+            )
 
 
 class HierarchicalMotionRecipe(ResidualVideoRecipe):
@@ -105,10 +119,19 @@ class HierarchicalMotionRecipe(ResidualVideoRecipe):
         super().__init__(replace(args, stages=entries or None))
 
     def stages(self) -> list[Stage]:
-        """One for each level of motion, or one for all, and one for the classifier."""
+        """One for each level of motion, or one for all, and one for the classifier.
+
+        Raises:
+            ValueError: `first_level` is above all levels.
+        """
         names = []
         if self.args.phases != FINETUNING:
-            levels = range(self.args.model_config().num_levels)
+            count = self.args.model_config().num_levels
+            if self.args.first_level >= count:
+                raise ValueError(
+                    f"first_level must be below the {count} levels of the model, got {self.args.first_level}"
+                )
+            levels = range(self.args.first_level, count)
             names = [level_name(level) for level in levels] if self.args.progressive else [JOINT_STAGE]
         return [Stage(name) for name in (*names, *([FINETUNE_STAGE] if self.args.phases != PRETRAINING else []))]
 
@@ -158,7 +181,8 @@ class HierarchicalMotionRecipe(ResidualVideoRecipe):
         is_classifier = isinstance(model, HierarchicalMotionForVideoClassification)
         self.learner = pretraining_view(model) if is_classifier else model
         name = self.plan[stage_index].name
-        self.learner.start_phase(JOINT if name == JOINT_STAGE else stage_index)
+        levels = {level_name(level): level for level in range(model.config.num_levels)}
+        self.learner.start_phase(levels.get(name, JOINT))
         return self.learner
 
     def train_dataset(self, stage_index: int) -> Dataset:
