@@ -161,8 +161,8 @@ def compare_network(arguments: argparse.Namespace) -> bool:
     seconds = seconds_of(sides, arguments.rounds)
     more = {name: 100 * (seconds[name] / seconds["without"] - 1) for name in ("prime", "all")}
     print(
-        f"Slow-R50 8x8 on one clip: {seconds['without']:.2f} s without motion, {seconds['prime']:.2f} s with the prime "
-        f"level, {seconds['all']:.2f} s with all three ({more['all']:.0f} % more)"
+        f"Slow-R50 8x8 on one clip: {seconds['without']:.2f} s without motion, {seconds['prime']:.2f} s with the "
+        f"prime level, {seconds['all']:.2f} s with all three ({more['all']:.0f} % more)"
     )
     return tell(
         more["prime"] <= 100 * MOST_OVERHEAD,

@@ -54,6 +54,7 @@ OBJECT = {"id": 1, "bbox": [1, 2, 3, 4], "category": 1, "area": 12.0, "iscrowd":
 VALID = {
     "image-classification": {"image": [picture(), picture()], "label": [1, None]},
     "video-classification": {"video": [picture()], "label": [1]},
+    "motion-pretraining": {"video": [picture()]},
     "mask-labeling": {
         "image": [picture()],
         "image_id": ["a"],

@@ -6,7 +6,16 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "data.md"
-OTHER_PAGES = ("mal.md", "gta.md", "video_resnet.md", "action_detection.md", "semiformer.md", "step.md", "cross_x.md")
+OTHER_PAGES = (
+    "mal.md",
+    "gta.md",
+    "hierarchical_motion.md",
+    "video_resnet.md",
+    "action_detection.md",
+    "semiformer.md",
+    "step.md",
+    "cross_x.md",
+)
 
 
 def examples_of(page):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from transformers import AutoConfig, AutoModel
 
+from hf_vidmodels import HierarchicalMotionConfig, HierarchicalMotionForPreTraining, HierarchicalMotionVideoProcessor
 from feature_extraction_examples import RESNET, save_tiny_checkpoint, tiny_extractor, write_moving_video
 
 
@@ -30,6 +31,15 @@ def test_a_model_s_folder_gives_features_and_a_table(videos, model_folder, tmp_p
     assert ["a", "0.96", "s", "2", "1.28", "s"] in lines
     assert ["b", "1.60", "s", "3", "1.92", "s"] in lines
     assert "5 rows of 16 for 2 videos" in out and "0 were there before, 0 unreadable" in out
+
+
+def test_a_model_that_learned_motion_gives_the_means_of_its_highest_level(videos, tmp_path, extract):
+    config = HierarchicalMotionConfig.from_preset("tiny-motion")
+    HierarchicalMotionForPreTraining(config).save_pretrained(tmp_path / "model")
+    HierarchicalMotionVideoProcessor.from_config(config).save_pretrained(tmp_path / "model")
+    status, _, err = extract("--videos", videos, "--model", tmp_path / "model", "--streams", "rgb")
+    assert status == 0, err
+    assert np.load(tmp_path / "out" / "b.npy").shape == (3, 10)
 
 
 def test_options_of_pictures_and_time_reach_the_features(videos, model_folder, tmp_path, extract):

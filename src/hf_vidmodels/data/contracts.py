@@ -220,17 +220,13 @@ def refuse_other_task(column_names: Iterable[str], task: str, where: str) -> Non
     names = set(column_names)
     missing = _missing_columns(task_contract(task), names)
     other = _task_with(names) if missing else None
-    # A task that needs less of the same is not what was meant: the missing column is told by name.
-    if other is not None and not _required(other) <= _required(task):
+    # Videos alone, which are enough to learn from without labels, are of no task: there a column was forgotten.
+    if other is not None and sum(column.required for column in task_contract(other).columns) > 1:
         meaning = task_contract(task).column(missing[0]).meaning
         raise ValueError(
             f"{where} is a corpus for {other}, not for {task}: {task} needs a column {missing[0]!r} ({meaning}); "
             f"columns found: {', '.join(sorted(names))}"
         )
-
-
-def _required(task: str) -> set[str]:
-    return {column.name for column in task_contract(task).columns if column.required}
 
 
 def _task_with(names: set[str]) -> str | None:
