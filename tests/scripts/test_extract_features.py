@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from transformers import AutoConfig, AutoModel
 
-from hf_vidmodels import HierarchicalMotionConfig, HierarchicalMotionForPreTraining, HierarchicalMotionVideoProcessor
 from feature_extraction_examples import RESNET, save_tiny_checkpoint, tiny_extractor, write_moving_video
+from hf_vidmodels import HierarchicalMotionConfig, HierarchicalMotionForPreTraining, HierarchicalMotionVideoProcessor
 
 
 @pytest.fixture
