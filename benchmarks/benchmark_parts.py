@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-TRAIN = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def run_parts(names: Iterable[str]) -> None:
@@ -21,15 +21,19 @@ def run_parts(names: Iterable[str]) -> None:
 
 
 def train_recipe(recipe: str, output_dir: Path, seed: int, options: Iterable[str] = ()) -> None:
-    """Train a recipe through scripts/train.py on one thread, so that several runs can go side by side.
+    """Train a recipe; `options` are further words of the command line."""
+    words = ["--recipe", recipe, "--output_dir", str(output_dir), "--seed", str(seed), "--disable_tqdm", "true"]
+    run_script("train.py", [*words, *options])
+
+
+def run_script(name: str, words: Iterable[str]) -> None:
+    """Run one of scripts/ on one thread, so that several can go side by side.
 
     Raises:
-        RuntimeError: the run failed; with the command and what it wrote to its error stream.
+        RuntimeError: it failed; with the command and what it wrote to its error stream.
     """
-    command = [sys.executable, str(TRAIN), "--recipe", recipe, "--output_dir", str(output_dir), "--seed", str(seed)]
-    command += ["--disable_tqdm", "true", *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    command = [sys.executable, str(SCRIPTS / name), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")

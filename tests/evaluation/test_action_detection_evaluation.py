@@ -3,17 +3,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from action_detection_examples import KnownActions, perfect_answers
-from hf_vidmodels import VideoResNetConfig
+from hf_vidmodels import StepForActionDetection, StepVideoProcessor, VideoResNetConfig
 from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.embedded.embedded_corpora import EMBEDDED_CORPORA, load_embedded_corpus
 from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
-from hf_vidmodels.evaluation.action_detection_evaluation import evaluate_detection
+from hf_vidmodels.evaluation.action_detection_evaluation import detect_in_bfloat16, evaluate_detection
 from hf_vidmodels.evaluation.detected_tubes import annotated_tubes, frame_numbers, rules_for, tubelets_of
 from hf_vidmodels.evaluation.scored_corpora import refuse_other_classes
 from hf_vidmodels.modeling.modeling_video_resnet import VideoResNetForActionDetection
 from hf_vidmodels.processing.processing_video_resnet import VideoResNetVideoProcessor
+from method_examples import step_config
 
 NAMES = dict(enumerate(ACTIONS))
 
@@ -64,6 +66,27 @@ def test_a_step_is_passed_on_only_where_it_is_asked_for(corpus):
     evaluate(model, corpus)
     evaluate(model, corpus, step=1)
     assert {step for *_, step in model.asked} == {None, 1}
+
+
+def test_steps_are_found_in_bfloat16_with_boxes_and_scores_in_float32():
+    torch.manual_seed(0)
+    config = step_config(freeze_batch_norm_stats=True)
+    model, processor = StepForActionDetection(config).eval(), StepVideoProcessor.from_config(config)
+    film = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), dtype=np.uint8)
+
+    def proposed():
+        clips = processor(film, timestamps=1.0, fps=25)["pixel_values"].to(model.dtype)
+        with torch.no_grad():
+            outputs = model(clips)
+        (found,) = model.detect_actions(film, processor, timestamps=[1.0], fps=25)
+        return outputs, found
+
+    (exact, _), _ = proposed(), detect_in_bfloat16(model)
+    rounded, found = proposed()
+    assert model.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.logits.float(), exact.logits, atol=0.02, rtol=0.05)
+    torch.testing.assert_close(rounded.pred_boxes, exact.pred_boxes, atol=0.5, rtol=0)
+    assert found["boxes"].dtype == found["scores"].dtype == np.float32
 
 
 def test_excluded_key_frames_are_not_looked_at(corpus):

@@ -75,6 +75,18 @@ def test_a_folder_of_films_gives_files_and_pictures(checkpoint, films, proposals
     assert "person 1" in out
 
 
+def test_bfloat16_says_nearly_the_same_of_the_same_boxes(checkpoint, films, proposals, tmp_path, predict):
+    scores = []
+    for choice in ("no", "bf16"):
+        words = ("--model", checkpoint, "--input", films / "street.mp4", "--proposals", proposals)
+        status, _, err = predict(*words, "--mixed_precision", choice)
+        assert status == 0, err
+        rows = list(csv.reader((tmp_path / "out" / "street.csv").open()))
+        scores.append({tuple(row[:7]): float(row[7]) for row in rows})
+    assert scores[0] != scores[1]
+    assert scores[1] == pytest.approx(scores[0], abs=0.02)
+
+
 def test_a_stopped_film_goes_on_where_it_was(checkpoint, films, proposals, tmp_path, predict, monkeypatch):
     looked_at = []
     whole = VideoResNetForActionDetection.detect_actions

@@ -26,7 +26,7 @@ FINGERPRINTS = {
     "untrimmed": ("ea015ae9c1d60b66", "063ac9581ee0d5f9"),
     "untrimmed-small": ("60bbb3b481781748", "8f54f31ab2e84cf4"),
     "untrimmed-common-scene": ("2e3c989bafa92eab", "955a694d7b4f2e84"),
-    "tubes": ("4026734107209300", "a788c43b8c48c794"),
+    "tubes": ("29b449196c790803", "241063bc4de24cde"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
     "stories": ("98a19a4dda84cda5", "7971ca60b5cb59f2"),
     "styles": ("1da9bff75ed0de5e", "5787592e0c0449cf"),

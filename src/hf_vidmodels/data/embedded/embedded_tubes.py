@@ -25,8 +25,8 @@ _RAMP = 5
 class TubeParameters:
     """How many, how long and how crowded the videos are. Pairs are least and greatest value; times are frames.
 
-    Digits wander by about their own size in a second, so that a box that stands still loses them within a clip, and
-    what they do is told by their motion alone.
+    Digits wander by about their own size in a second, so that a box that stands still loses them within a clip. What
+    they do is told by their motion alone, and one repetition takes longer than a second.
 
     Attributes:
         splits: name of each split and its number of videos. Settings are chosen on `"validation"`, whose videos are
@@ -43,17 +43,17 @@ class TubeParameters:
         second_action_percent: chance that a digit does two things at once.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 120), ("validation", 40), ("test", 60))
+    splits: tuple[tuple[str, int], ...] = (("train", 120), ("validation", 30), ("test", 50))
     size: int = 80
-    num_frames: tuple[int, int] = (125, 200)
-    digits: tuple[int, int] = (2, 4)
-    side: tuple[int, int] = (16, 26)
+    num_frames: tuple[int, int] = (150, 225)
+    digits: tuple[int, int] = (2, 3)
+    side: tuple[int, int] = (28, 38)
     leg: tuple[int, int] = (25, 50)
     rest_percent: int = 20
-    action_frames: tuple[int, int] = (40, 90)
-    pause: tuple[int, int] = (10, 50)
-    period: tuple[int, int] = (12, 18)
-    second_action_percent: int = 25
+    action_frames: tuple[int, int] = (75, 125)
+    pause: tuple[int, int] = (5, 25)
+    period: tuple[int, int] = (30, 45)
+    second_action_percent: int = 20
 
 
 def tube_scene(rng: np.random.Generator, split: str, parameters: TubeParameters) -> Scene:
