@@ -5,6 +5,10 @@ norms apart, the classifier and the boxes of neighbouring chunks for every frame
 lays channels innermost, takes means over time before the classifier, and asks the last step for the key frame's boxes
 alone. Both see the same clip in turn on one thread; the process's own time counts, a round gives one ratio, and their
 median is reported. Key-frame boxes and probabilities must be equal.
+
+The trunk on clips of a film that begin a second after each other is measured as well, each alone and with what it
+shares with the one before.
+
     python benchmarks/speed_step.py
     python benchmarks/speed_step.py --rounds 5 --side 224
 The command fails when a target is missed: network at most 0.6 of the plain form, suppression at least 10 times as
@@ -24,7 +28,8 @@ from torchvision.ops import nms
 from hf_vidmodels.command_line import run
 from hf_vidmodels.configuration.configuration_i3d import TRUNK_BLOCKS
 from hf_vidmodels.configuration.configuration_step import StepConfig
-from hf_vidmodels.modeling.backbones.i3d import ConvUnit, MixedBlock
+from hf_vidmodels.modeling.backbones.i3d import ConvUnit, I3dModel, MixedBlock
+from hf_vidmodels.modeling.backbones.i3d_overlaps import OverlappingClips
 from hf_vidmodels.modeling.layers.convolution_forms import fold_batch_norms, put_channels_last
 from hf_vidmodels.modeling.layers.tube_cascade import ClipFeatures, clip_of_tubes
 from hf_vidmodels.modeling.layers.tube_heads import TwoBranchHead
@@ -45,6 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     missed = [*measure_network(arguments.rounds, arguments.side), *measure_suppression(arguments.rounds)]
+    measure_overlaps(arguments.rounds, arguments.side)
     if missed:
         sys.exit("missed: " + "; ".join(missed))
 
@@ -79,6 +85,29 @@ def measure_network(rounds: int, side: int) -> list[str]:
         f"network, 36 x {side} x {side}, {TUBES} tubes, 3 steps: plain {theirs:.2f} s, ours {mine:.2f} s, {share:.3f}"
     )
     return [f"network {share:.3f} > {LARGEST_SHARE}"] if share > LARGEST_SHARE else []
+
+
+def measure_overlaps(rounds: int, side: int) -> None:
+    """Compare the trunk on each clip alone with what `detect_actions` does, for clips a second after each other."""
+    torch.manual_seed(0)
+    config = StepConfig(image_size=[side, side])
+    trunk = I3dModel(config.backbone_config).eval()
+    fold_batch_norms(trunk)
+    put_channels_last(trunk)
+    second = round(config.frame_rate)
+    film = torch.rand(1, config.num_frames + second * rounds, 3, side, side) * 2 - 1
+    overlaps, pairs = OverlappingClips(trunk), []
+    timed(lambda: overlaps(film[:, : config.num_frames], [0]))
+    for start in range(second, second * (rounds + 1), second):
+        clip = film[:, start : start + config.num_frames]
+        (alone, expected), (shared, found) = (
+            timed(lambda clip=clip: trunk(clip).last_hidden_state),
+            timed(lambda clip=clip: overlaps(clip, [second])),
+        )
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
+        pairs.append((alone, shared))
+    alone, shared = (statistics.median(times) for times in zip(*pairs, strict=True))
+    print(f"trunk of a clip a second later: alone {alone:.2f} s, sharing with the one before {shared:.2f} s")
 
 
 def measure_suppression(rounds: int) -> list[str]:

@@ -30,7 +30,7 @@ TITLES = {
         "video classification",
         "Which action is it? One digit acts and glows, in the framed pictures; the others drift or fidget.",
     ),
-    "tubes": ("action detection", "At every second: who acts, where, and what does each of them do?"),
+    "tubes": ("action detection", "At every half second: who acts, where, and what does each of them do?"),
     "untrimmed": (
         "temporal action localisation",
         "When does which action happen? Training sees only the names on the left.",
@@ -148,7 +148,7 @@ def draw_tubes(figure: Any, dataset: Any) -> None:
         for axis, row in zip(strip, rows, strict=False):
             frame = decode_frames(row["video"], [row["keyframe"]])[0]
             axis.imshow(frame)
-            axis.set_xlabel(f"{row['timestamp']:.0f} s", fontsize=9)
+            axis.set_xlabel(f"{row['timestamp']:g} s", fontsize=9)
             for box, labels in zip(row["boxes"], row["labels"], strict=True):
                 text = " + ".join(ACTIONS[label] for label in labels)
                 _box(axis, np.array(box) * len(frame), CLASS_COLOURS[labels[0]], text)

@@ -17,6 +17,7 @@ from transformers.utils import ModelOutput
 
 from ..configuration.configuration_step import StepConfig, proposal_grid
 from .backbones.i3d import I3dModel, initialize_i3d_layer
+from .backbones.i3d_overlaps import OverlappingClips
 from .layers.tube_cascade import ClipFeatures, StepPrediction, TubeCascade
 from .layers.tube_heads import ContextNetwork
 from .layers.tube_training import cascade_losses
@@ -182,7 +183,8 @@ class StepForActionDetection(StepPreTrainedModel):
         fps: float | None = None,
         step: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Go through a film, one key time after another; every frame is decoded once, and few are kept.
+        """Go through a film, one key time after another; every frame is decoded once, and few are kept. What the first
+        layers make of frames that two clips share is computed once.
 
         A film that was stopped goes on with the key times that are left.
 
@@ -233,12 +235,16 @@ class StepForActionDetection(StepPreTrainedModel):
         chunk = (np.arange(length) - length / 2 + 0.5) * config.temporal_stride - 0.5
         height, width = config.frame_size
         sides = torch.tensor([width, height, width, height], device=self.device)
+        overlaps = OverlappingClips(self.backbone)
+        shifts = np.round(np.diff(times, prepend=times[:1]) * processor.frame_rate).astype(int).tolist()
         for start in range(0, len(times), batch_size):
             batch = torch.stack(list(islice(clips, batch_size))).to(self.device, self.dtype)
             given = None if proposals is None else proposals[start : start + batch_size]
             padded, mask = (None, None) if given is None else pad_proposals(given, sides)
             tubes, mask = self._first_tubes(batch, padded, mask)
-            predictions = self.heads(self.features(batch), tubes, num_steps, around)
+            self._check_clips(batch)
+            features = self._seen(overlaps(batch, shifts[start : start + batch_size]))
+            predictions = self.heads(features, tubes, num_steps, around)
             outputs = StepOutput(**_arranged(predictions, len(batch)), proposal_mask=mask)
             pixels, scores = key_frame_boxes(outputs, -1, config.frame_size)
             found = suppress_by_class(pixels, scores, processor.score_threshold, processor.nms_threshold)
@@ -262,6 +268,14 @@ class StepForActionDetection(StepPreTrainedModel):
         Raises:
             ValueError: for clips of another shape.
         """
+        self._check_clips(pixel_values)
+        return self._seen(self.backbone(pixel_values).last_hidden_state)
+
+    def _seen(self, maps: torch.Tensor) -> ClipFeatures:
+        """Give what heads look at, of the trunk's maps."""
+        return ClipFeatures(maps.transpose(1, 2), None if self.context is None else self.context(maps))
+
+    def _check_clips(self, pixel_values: torch.Tensor) -> None:
         config = self.config
         wanted = (config.num_frames, config.backbone_config.num_channels, *config.frame_size)
         if pixel_values.ndim != 5 or tuple(pixel_values.shape[1:]) != wanted:
@@ -269,8 +283,6 @@ class StepForActionDetection(StepPreTrainedModel):
                 f"pixel_values must be (batch, {', '.join(map(str, wanted))}), which are frames, channels, height and "
                 f"width, got shape {tuple(pixel_values.shape)}"
             )
-        maps = self.backbone(pixel_values).last_hidden_state
-        return ClipFeatures(maps.transpose(1, 2), None if self.context is None else self.context(maps))
 
     def _first_tubes(
         self, pixel_values: torch.Tensor, proposals: torch.Tensor | None, mask: torch.Tensor | None

@@ -19,6 +19,7 @@ from hf_vidmodels.data.embedded.embedded_corpora import (
 )
 from hf_vidmodels.data.embedded.embedded_motions import WAYS
 from hf_vidmodels.data.embedded.embedded_rendering import iterate_rendered, visible_masks
+from hf_vidmodels.data.embedded.embedded_tubes import TUBE_FPS
 from hf_vidmodels.data.embedded.embedded_untrimmed import UNTRIMMED_FPS
 from hf_vidmodels.processing.decoding import decode_frames, probe_video
 
@@ -77,19 +78,20 @@ def test_clips_show_their_action(corpora):
             assert probe_video(row["video"]).num_frames == scene.num_frames
 
 
-def test_tubes_have_a_row_for_every_second_with_a_box_around_each_acting_digit(corpora):
+def test_tubes_have_a_row_for_every_half_second_with_a_box_around_each_acting_digit(corpora):
     dataset = corpora["tubes"]["train"]
     scene = compose_embedded_scene("tubes", "train", 0, parameters=tiny("tubes"))
     rows = [row for row in dataset if row["video_id"] == "train_00000"]
-    assert [row["timestamp"] for row in rows] == list(range(1, (scene.num_frames - 1) // 25 + 1))
+    assert [row["timestamp"] for row in rows] == [half / 2 for half in range(1, (scene.num_frames - 1) // 12 + 1)]
+    assert probe_video(rows[0]["video"]).fps == TUBE_FPS
     for row in rows:
-        assert row["keyframe"] == 25 * row["timestamp"]
+        assert row["keyframe"] == TUBE_FPS * row["timestamp"]
         doing = {}
         for action in scene.actions:
             if action.start <= row["keyframe"] < action.end:
                 doing.setdefault(action.actor, []).append(action.label)
         assert dict(zip(row["actor_ids"], row["labels"], strict=True)) == doing
-        spans = {(action.actor, action.start / 25, action.end / 25) for action in scene.actions}
+        spans = {(action.actor, action.start / TUBE_FPS, action.end / TUBE_FPS) for action in scene.actions}
         assert set(zip(row["actor_ids"], row["starts"], row["ends"], strict=True)) <= spans
         for actor, (left, top, right, bottom) in zip(row["actor_ids"], row["boxes"], strict=True):
             assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1

@@ -40,7 +40,7 @@ from .embedded_rendering import iterate_rendered
 from .embedded_scenes import FPS, Scene
 from .embedded_stories import STORIES, StoryParameters, annotate_story, story_scene
 from .embedded_styles import STYLES, StyleParameters, annotate_style, style_scene
-from .embedded_tubes import TubeParameters, annotate_tubes, tube_scene
+from .embedded_tubes import TUBE_FPS, TubeParameters, annotate_tubes, tube_scene
 from .embedded_untrimmed import (
     COMMON_SCENE,
     SMALL,
@@ -165,6 +165,7 @@ EMBEDDED_CORPORA = {
         parameters=TubeParameters(),
         compose=tube_scene,
         annotate=annotate_tubes,
+        fps=TUBE_FPS,
     ),
     "objects": EmbeddedCorpus(
         task="object-localization",

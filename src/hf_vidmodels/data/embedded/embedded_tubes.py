@@ -8,7 +8,6 @@ import numpy as np
 from .embedded_motions import ACTIONS, envelope, perform
 from .embedded_rendering import mask_box, shown_masks
 from .embedded_scenes import (
-    FPS,
     ActionInstance,
     Scene,
     between,
@@ -18,6 +17,9 @@ from .embedded_scenes import (
     percent,
 )
 
+TUBE_FPS = 24
+# Every half second.
+KEYFRAME_SPACING = 12
 _RAMP = 5
 
 
@@ -43,11 +45,11 @@ class TubeParameters:
         second_action_percent: chance that a digit does two things at once.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 120), ("validation", 30), ("test", 50))
+    splits: tuple[tuple[str, int], ...] = (("train", 80), ("validation", 20), ("test", 40))
     size: int = 80
-    num_frames: tuple[int, int] = (150, 225)
-    digits: tuple[int, int] = (2, 3)
-    side: tuple[int, int] = (28, 38)
+    num_frames: tuple[int, int] = (144, 216)
+    digits: tuple[int, int] = (1, 2)
+    side: tuple[int, int] = (30, 40)
     leg: tuple[int, int] = (25, 50)
     rest_percent: int = 20
     action_frames: tuple[int, int] = (75, 125)
@@ -79,13 +81,13 @@ def tube_scene(rng: np.random.Generator, split: str, parameters: TubeParameters)
 
 
 def annotate_tubes(scene: Scene, video_id: str, number: int, parameters: TubeParameters) -> list[dict[str, Any]]:
-    """One row for every full second of the video, as AVA has it: who acts then, where, what each does, from when on.
+    """One row for every half second of the video: who acts then, where, what each does, from when on.
 
     `actor_ids` tells which boxes of different rows are the same digit; `starts` and `ends` are those of the action, or
     of two at once. Digits that do nothing are not annotated.
     """
     rows = []
-    for keyframe in range(FPS, scene.num_frames, FPS):
+    for keyframe in range(KEYFRAME_SPACING, scene.num_frames, KEYFRAME_SPACING):
         masks = shown_masks(scene, keyframe)
         acting: dict[int, list[ActionInstance]] = {}
         for action in scene.actions:
@@ -94,13 +96,13 @@ def annotate_tubes(scene: Scene, video_id: str, number: int, parameters: TubePar
         rows.append(
             {
                 "video_id": video_id,
-                "timestamp": keyframe / FPS,
+                "timestamp": keyframe / TUBE_FPS,
                 "boxes": [[edge / scene.size for edge in mask_box(masks[actor])] for actor in acting],
                 "labels": [[ACTIONS[action.label] for action in actions] for actions in acting.values()],
                 "keyframe": keyframe,
                 "actor_ids": list(acting),
-                "starts": [actions[0].start / FPS for actions in acting.values()],
-                "ends": [actions[0].end / FPS for actions in acting.values()],
+                "starts": [actions[0].start / TUBE_FPS for actions in acting.values()],
+                "ends": [actions[0].end / TUBE_FPS for actions in acting.values()],
             }
         )
     return rows

@@ -7,6 +7,7 @@ depend on the size of the map, so that strided layers of odd maps see other wind
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -90,11 +91,12 @@ class I3dModel(I3dPreTrainedModel):
                 f"pixel_values must be (batch, frames, {self.config.num_channels}, height, width), got shape "
                 f"{tuple(pixel_values.shape)}"
             )
-        return I3dOutput(last_hidden_state=self.after_stem(self.stem(fast_layout(pixel_values.transpose(1, 2)))))
+        maps = self.stem(fast_layout(pixel_values.transpose(1, 2)))
+        return I3dOutput(last_hidden_state=self.run_blocks(maps))
 
-    def after_stem(self, maps: torch.Tensor) -> torch.Tensor:
-        """Give the last map (B, feature_width, T', H', W') of what the stem gives."""
-        for name in TRUNK_BLOCKS:
+    def run_blocks(self, maps: torch.Tensor, names: Sequence[str] = TRUNK_BLOCKS) -> torch.Tensor:
+        """Run blocks, and the maximum behind Mixed 3c, on what comes before the first of them; by default all."""
+        for name in names:
             maps = self.blocks[name](maps)
             if name == "3c":
                 maps = pool_half(maps, 3)
@@ -118,7 +120,17 @@ class I3dStem(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (B, num_channels, T, H, W) to (B, C, T / 2, H / 8, W / 8)."""
-        maps = self.conv_2b(pool_half(self.conv_1a(maps), 1))
+        return self.last_layers(self.first_layers(maps))
+
+    def first_layers(self, maps: torch.Tensor, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Map (B, num_channels, T, H, W) to (B, C, T / 2, H / 4, W / 4), of which frames `start` to `stop` are given.
+
+        Behind the first convolution each frame is looked at alone.
+        """
+        return self.conv_2b(pool_half(self.conv_1a(maps, start, stop), 1))
+
+    def last_layers(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, T, H, W) to (B, C', T, H / 2, W / 2)."""
         return pool_half(self.conv_2c(maps), 1)
 
 
@@ -128,6 +140,7 @@ class ConvUnit(nn.Module):
     def __init__(self, config: I3dConfig, entering: int, leaving: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         total = max(kernel - stride, 0)
+        self.kernel, self.stride = kernel, stride
         self.padding = (total // 2, total - total // 2)
         is_even = self.padding[0] == self.padding[1]
         self.convolution = nn.Conv3d(
@@ -136,10 +149,15 @@ class ConvUnit(nn.Module):
         self.normalization = nn.BatchNorm3d(leaving, **config.norm_options)
         self.pads_itself = not is_even
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, T, H, W)."""
+    def forward(self, maps: torch.Tensor, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Map (B, C, T, H, W); of a strided unit the frames from `start` up to `stop` alone, by default all."""
         if self.pads_itself:
-            maps = nn.functional.pad(maps, self.padding * 3)
+            before, behind = self.padding
+            if stop is not None:
+                begin, end = start * self.stride - before, (stop - 1) * self.stride + self.kernel - before
+                before, behind = max(-begin, 0), max(end - maps.shape[2], 0)
+                maps = maps[:, :, max(begin, 0) : end]
+            maps = nn.functional.pad(maps, (*self.padding, *self.padding, before, behind))
         return nn.functional.relu(self.normalization(self.convolution(maps)), inplace=True)
 
 
