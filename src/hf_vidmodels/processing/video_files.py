@@ -278,7 +278,8 @@ class _PixelConverter:
         Raises:
             UnreadableVideoError: it asks for a turn that is no quarter turn.
         """
-        pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        # Starting threads for every frame takes longer than a small frame; one is hardly slower for a large one.
+        pixels = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         data = frame.side_data.get("DISPLAYMATRIX")
         if data is None:
             return pixels
