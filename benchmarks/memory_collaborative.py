@@ -1,4 +1,4 @@
-"""How much memory does a training step of Collaborative Memory need, and how long does it take, by its number of clips?
+"""How much memory does a training step of Collaborative Memory need, and how long does it take, by its clips?
 
 One optimiser step of the classifier on slow_r50 (a video, clips of 8 frames of 224 by 224 pixels, one thread), in
 `two_pass` and in `batch_reduction`, each in a process of its own, so that its greatest resident size is that of the
@@ -41,7 +41,9 @@ def main() -> None:
     growth = max(sizes) / min(sizes)
     ratio = max(row[0]["seconds"] / row[1]["seconds"] for row in rows)
     for name, value, most in (("memory", growth, MOST_GROWTH), ("time", ratio, MOST_TIME)):
-        print(f"{'reached' if value <= most else 'MISSED'}: two_pass {name} ratio {value:.2f}, at most {most:.2f} asked")
+        print(
+            f"{'reached' if value <= most else 'MISSED'}: two_pass {name} ratio {value:.2f}, at most {most:.2f} asked"
+        )
     sys.exit(0 if growth <= MOST_GROWTH and ratio <= MOST_TIME else 1)
 
 

@@ -4,6 +4,7 @@ step, streams, detection, and what is refused.
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from hf_vidmodels import (
     CollaborativeMemoryForActionDetection,
     CollaborativeMemoryForVideoClassification,
 )
+from hf_vidmodels.processing.processing_collaborative_memory import CollaborativeMemoryVideoProcessor
 from method_examples import collaborative_memory_batch, collaborative_memory_config
 
 BOXES = torch.tensor([[0, 2.0, 3.0, 20.0, 30.0], [1, 0.0, 0.0, 31.0, 31.0], [1, 5.0, 5.0, 9.0, 12.0]])
@@ -156,6 +158,33 @@ def test_boxes_are_classified_by_their_clip_and_what_goes_on_around_it():
     assert not torch.allclose(moved[1:], output.logits[1:])
     mask = torch.tensor([[True, True, True], [False, True, True]])
     torch.testing.assert_close(model(other, BOXES, clip_mask=mask).logits, model(clips, BOXES, clip_mask=mask).logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("overrides", [{}, {"memory_type": "self_attention"}, {"memory_type": "none"}])
+def test_key_times_of_a_film_are_seen_together_with_the_clips_around_them(overrides, monkeypatch):
+    model = detector(context_seconds=4.0, **overrides)
+    processor = CollaborativeMemoryVideoProcessor.from_config(model.config, size={"shortest_edge": 32})
+    film = np.random.default_rng(0).integers(0, 255, (200, 32, 48, 3), dtype=np.uint8)
+    times = [1.0, 2.0, 3.0, 4.0, 5.0, 7.5]
+    proposals = [np.array([[0.1, 0.2, 0.6, 0.9]])] * 5 + [np.zeros((0, 4))]
+    seen = []
+    monkeypatch.setattr(model, "_map", lambda clips, inner=model._map: seen.append(len(clips)) or inner(clips))
+    found = list(model.detect_actions(film, processor, times, proposals, batch_size=2, fps=25))
+    assert [answer["timestamp"] for answer in found] == times
+    assert found[-1]["scores"].shape == (0, 5)
+    # Clips at 0 to 7 seconds, and 5.5, 7.5 and 8 for the last key time.
+    assert sum(seen) == (6 if overrides.get("memory_type") == "none" else 11)
+    _, clips = processor.key_frame_clips(film, [1.0, 3.0, 5.0], fps=25)
+    box = torch.tensor([[0, 0.1 * 48, 0.2 * 32, 0.6 * 48, 0.9 * 32]])
+    expected = model(torch.stack(list(clips))[None], box).logits.sigmoid().numpy()
+    np.testing.assert_allclose(found[2]["scores"], expected, atol=1e-5)
+
+
+def test_a_detector_in_training_mode_does_not_answer():
+    model = detector().train()
+    with pytest.raises(ValueError, match=r"call model.eval\(\) before"):
+        model.detect_actions(np.zeros((30, 32, 32, 3), np.uint8), None)
 
 
 def test_no_boxes_give_no_answers_and_a_loss_of_nothing():

@@ -168,7 +168,7 @@ def test_a_model_that_moves_no_boxes_classifies_those_it_is_given(film):
     first, second = model.detect_actions(film, processor, timestamps=[1, 2], proposals=boxes, fps=25, batch_size=2)
     np.testing.assert_allclose(first["boxes"], boxes[0], atol=1e-6)
     assert len(second["boxes"]) == 0
-    with pytest.raises(ValueError, match="classifies boxes and moves none: give proposals"):
+    with pytest.raises(ValueError, match="finds none itself: give proposals"):
         model.detect_actions(film, processor, fps=25)
 
 

@@ -90,9 +90,9 @@ class AsmLocConfig(VidModelsConfig):
         frames_per_snippet: frames from one feature row to the next.
         class_threshold: video-level score above which a class is localised.
         upsample_scale: factor by which curves are interpolated before they are thresholded.
-        snippet_anchor: where in a snippet its value stands when curves become segments, 0 (its start, as in the
-            official code) to 1. With 0 segments lie early by half a snippet, and by another half after every
-            refinement step, which matters where few snippets are sampled from a long video; 0.5 is ours.
+        feature_anchor: where in the time of a feature row its value stands when curves become segments, 0 (its start,
+            as in the official code) to 1. With 0 segments lie early by half a row, and by another half after every
+            refinement step, which matters where rows are far apart; 0.5 is ours.
         nms_threshold: overlap from which a lower-scored segment is suppressed.
         test_stages: thresholding stages of the answer, each a dict with `source` ("cas" or "attention"),
             `thresholds`, `cas_weight`, `attention_weight`, `outer_ratio`, `class_score_weight`.
@@ -154,7 +154,7 @@ class AsmLocConfig(VidModelsConfig):
     frames_per_snippet: int = 16
     class_threshold: float | int = 0.25
     upsample_scale: int = 20
-    snippet_anchor: float | int = 0.0
+    feature_anchor: float | int = 0.0
     nms_threshold: float | int = 0.45
     test_stages: list | tuple = tuple(THUMOS_TEST_STAGES)
     pseudo_stages: list | tuple = tuple(THUMOS_PSEUDO_STAGES)
@@ -220,8 +220,8 @@ class AsmLocConfig(VidModelsConfig):
             raise ValueError(f"class_threshold must lie in [0, 1], got {self.class_threshold}")
         if not 0 < self.proposal_score_ratio <= 1:
             raise ValueError(f"proposal_score_ratio must be in (0, 1], got {self.proposal_score_ratio}")
-        if not 0 <= self.snippet_anchor <= 1:
-            raise ValueError(f"snippet_anchor must lie in [0, 1], got {self.snippet_anchor}")
+        if not 0 <= self.feature_anchor <= 1:
+            raise ValueError(f"feature_anchor must lie in [0, 1], got {self.feature_anchor}")
         if self.proposal_extension < 0:
             raise ValueError(f"proposal_extension must be 0 or more, got {self.proposal_extension}")
 

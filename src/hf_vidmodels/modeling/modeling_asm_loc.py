@@ -398,7 +398,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             stages=stages,
             class_threshold=self.config.class_threshold,
             upsample_scale=self.config.upsample_scale,
-            snippet_anchor=self.config.snippet_anchor,
+            feature_anchor=self.config.feature_anchor,
             nms_threshold=self.config.nms_threshold,
             frames_per_second=self.config.frames_per_second,
             frames_per_snippet=self.config.frames_per_snippet,

@@ -6,11 +6,13 @@ Several clips of one video go through one network. Each pushes its features into
 concerns it, and uses that to weigh its features before the classifier.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -22,8 +24,9 @@ from .backbones.mvit import MvitModel
 from .backbones.video_resnet import VideoResNetModel, VideoResNetPreTrainedModel
 from .backbones.video_swin import VideoSwinModel
 from .layers.shared_memory import MemoryState, SharedMemory
-from .layers.video_heads import roi_features
+from .layers.video_heads import boxes_in_pixels, roi_features
 from .ops.classification_loss import classification_loss
+from .ops.tube_checks import checked_film_proposals
 
 BACKBONE_CLASSES = {model.config_class.model_type: model for model in (VideoResNetModel, MvitModel, VideoSwinModel)}
 
@@ -223,7 +226,18 @@ class CollaborativeMemoryForVideoClassification(CollaborativeMemoryPreTrainedMod
 
 
 class CollaborativeMemoryForActionDetection(CollaborativeMemoryPreTrainedModel):
-    """Says what people in given boxes of a key frame do; clips from all around it tell what goes on in the film."""
+    """Says what people in given boxes of a key frame do; clips from all around it tell what goes on in the film.
+
+    Example:
+        >>> model = AutoModelForActionDetection.from_pretrained("org/collaborative-memory-ava")
+        >>> for found in model.detect_actions("film.mp4", processor, proposals=boxes_of_people):
+        ...     found["boxes"], found["scores"]
+
+    Attributes:
+        needs_boxes: `detect_actions` must be given the boxes of people.
+    """
+
+    needs_boxes = True
 
     def forward(
         self,
@@ -253,18 +267,92 @@ class CollaborativeMemoryForActionDetection(CollaborativeMemoryPreTrainedModel):
         if center >= num_clips:
             raise ValueError(f"center_clip is {center}, but only {num_clips} clips of each key frame were given")
         mask = check_clip_mask(clip_mask, features.shape[:2], center)
-        maps, gates = features[:, center], None
-        if self.memory is not None:
-            infused = self.memory(features, mask, reader=center, return_maps=True)
-            maps, gates = infused.maps[:, 0], infused.gates
-        found = roi_features((maps,), boxes, config.spatial_stride, config.roi_aligned)
-        logits = self.classifier(self.dropout(found))
+        logits, found, gates = self._answer(features, boxes, center, mask)
         loss = None
         if labels is not None:
             # A mean over no boxes would be no number.
             loss = classification_loss(logits, labels, multi_label=True) if len(boxes) else logits.float().sum()
         output = CollaborativeMemoryDetectorOutput(loss=loss, logits=logits, roi_features=found, gates=gates)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    def _answer(
+        self, features: torch.Tensor, boxes: torch.Tensor, center: int, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Give logits and features of boxes, and the gates of their clips."""
+        maps, gates = features[:, center], None
+        if self.memory is not None:
+            infused = self.memory(features, mask, reader=center, return_maps=True)
+            maps, gates = infused.maps[:, 0], infused.gates
+        found = roi_features((maps,), boxes, self.config.spatial_stride, self.config.roi_aligned)
+        return self.classifier(self.dropout(found)), found, gates
+
+    def detect_actions(
+        self,
+        video: Any,
+        processor: Any,
+        timestamps: Sequence[float] | np.ndarray | None = None,
+        proposals: Sequence[Any] | None = None,
+        batch_size: int = 1,
+        fps: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Say what people in given boxes do at key times of a film.
+
+        A key time is seen together with clips spread over the `config.context_seconds` around it. Each clip is decoded
+        and goes through the network once, however many key times see it; features are kept for that long.
+
+        Args:
+            video: what the processor opens.
+            processor: of this checkpoint.
+            timestamps: ascending key times in seconds; None for every full second of the film.
+            proposals: boxes of people at each key time, (m, 4) xyxy relative to width and height.
+            batch_size: clips in one forward pass.
+            fps: frames a second of a folder of frames or an array.
+
+        Yields:
+            For each key time `timestamp`, `boxes` (m, 4) float32 as given, and `scores` (m, C) float32 in [0, 1].
+
+        Raises:
+            ValueError: the model is in training mode; no boxes, not as many as key times, or boxes outside [0, 1]; key
+                times outside the film; a film without timing.
+            FileNotFoundError, UnreadableVideoError: the film cannot be read.
+        """
+        if self.training:
+            raise ValueError("detect_actions answers in evaluation mode alone; call model.eval() before")
+        config = self.config
+        num_clips, center = (1, 0) if self.memory is None else (config.num_clips, config.center)
+        times, places, clips = processor.context_clips(
+            video, num_clips, center, config.context_seconds, timestamps=timestamps, fps=fps
+        )
+        boxes = checked_film_proposals(proposals, times, needs_boxes=True)
+        # A generator of its own, so that a wrong argument is reported by the call and not by the first `next`.
+        return self._detect(times, clips, places, boxes, center, batch_size)
+
+    @torch.no_grad()
+    def _detect(
+        self,
+        times: np.ndarray,
+        clips: Iterator[torch.Tensor],
+        places: np.ndarray,
+        boxes: list[torch.Tensor],
+        center: int,
+        batch_size: int,
+    ) -> Iterator[dict[str, Any]]:
+        """Answer at each key time as soon as the last of its clips, numbered (K, N) in `places`, has been seen."""
+        kept: dict[int, torch.Tensor] = {}
+        seen, height, width = 0, 0, 0
+        for time, row, of_time in zip(times.tolist(), places, boxes, strict=True):
+            while seen <= row.max():
+                batch = torch.stack(list(islice(clips, batch_size))).to(self.device, self.dtype)
+                height, width = batch.shape[-2:]
+                kept |= enumerate(self._map(batch), seen)
+                seen += len(batch)
+            kept = {number: maps for number, maps in kept.items() if number >= row.min()}
+            scores = torch.zeros(0, self.config.num_labels)
+            if len(of_time):
+                features = torch.stack([kept[number] for number in row])[None]
+                rois = boxes_in_pixels([of_time], height, width).to(features)
+                scores = self._answer(features, rois, center, None)[0].float().sigmoid().cpu()
+            yield {"timestamp": time, "boxes": of_time.numpy(), "scores": scores.numpy()}
 
 
 def check_clip_mask(

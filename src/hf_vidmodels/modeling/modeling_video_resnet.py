@@ -12,8 +12,9 @@ from transformers.utils import ModelOutput
 
 from ..configuration.configuration_video_resnet import MULTI_LABEL, VideoResNetConfig
 from .backbones.video_resnet import VideoResNetModel, VideoResNetPreTrainedModel
-from .layers.video_heads import VideoClassificationHead, roi_features
+from .layers.video_heads import VideoClassificationHead, boxes_in_pixels, roi_features
 from .ops.classification_loss import classification_loss
+from .ops.tube_checks import checked_film_proposals
 
 
 @dataclass
@@ -173,44 +174,21 @@ class VideoResNetForActionDetection(VideoResNetPreTrainedModel):
             FileNotFoundError, UnreadableVideoError: the film cannot be read.
         """
         times, clips = processor.key_frame_clips(video, timestamps, fps)
-        boxes = _given_boxes(proposals, times)
+        boxes = checked_film_proposals(proposals, times, needs_boxes=True)
         # A generator of its own, so that a wrong argument is reported by the call and not by the first `next`.
         return self._detect(times, clips, boxes, batch_size)
 
     @torch.no_grad()
     def _detect(
-        self, times: np.ndarray, clips: Iterator[torch.Tensor], boxes: list[np.ndarray], batch_size: int
+        self, times: np.ndarray, clips: Iterator[torch.Tensor], boxes: list[torch.Tensor], batch_size: int
     ) -> Iterator[dict[str, Any]]:
         for start in range(0, len(times), batch_size):
             batch = torch.stack(list(islice(clips, batch_size))).to(self.device, self.dtype)
             given = boxes[start : start + batch_size]
-            height, width = batch.shape[-2:]
-            rows = [
-                np.column_stack([np.full(len(of_clip), clip), of_clip * [width, height, width, height]])
-                for clip, of_clip in enumerate(given)
-            ]
-            rois = torch.from_numpy(np.concatenate(rows)).to(batch)
-            scores = np.zeros((0, self.config.num_labels), np.float32)
+            rois = boxes_in_pixels(given, *batch.shape[-2:]).to(batch)
+            scores = torch.zeros(0, self.config.num_labels)
             if len(rois):
-                scores = self(batch, rois).logits.float().sigmoid().cpu().numpy()
-            parts = np.split(scores, np.cumsum([len(of_clip) for of_clip in given])[:-1])
+                scores = self(batch, rois).logits.float().sigmoid().cpu()
+            parts = scores.split([len(of_clip) for of_clip in given])
             for time, of_clip, part in zip(times[start : start + batch_size].tolist(), given, parts, strict=True):
-                yield {"timestamp": time, "boxes": of_clip.astype(np.float32), "scores": part}
-
-
-def _given_boxes(proposals: Sequence[np.ndarray] | None, times: np.ndarray) -> list[np.ndarray]:
-    if proposals is None:
-        raise ValueError(
-            "this model says what people in given boxes do and finds none itself: give proposals, the boxes of people "
-            "at each key time"
-        )
-    if len(proposals) != len(times):
-        raise ValueError(f"proposals must be given for each of the {len(times)} key times, got {len(proposals)}")
-    boxes = [np.asarray(of_time, dtype=np.float64).reshape(-1, 4) for of_time in proposals]
-    for time, of_time in zip(times.tolist(), boxes, strict=True):
-        if not ((of_time >= 0) & (of_time <= 1)).all():
-            raise ValueError(
-                f"the proposals at {time:g} s must be relative to width and height, in [0, 1], got "
-                f"{of_time.tolist()}; divide pixels by width and height"
-            )
-    return boxes
+                yield {"timestamp": time, "boxes": of_clip.numpy(), "scores": part.numpy()}

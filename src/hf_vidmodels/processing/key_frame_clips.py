@@ -45,15 +45,45 @@ def checked_key_times(video: Video, timestamps: Sequence[float] | np.ndarray | N
     times = np.asarray(timestamps, dtype=np.float64)
     if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise ValueError(f"timestamps must be a list of ascending seconds, got {timestamps}")
-    timing = video.frame_times()
-    start = _start_of(video)
-    end = start + (video.num_frames / _given_rate(video, fps) if timing is None else timing[1])
+    start, end = film_span(video, fps)
     outside = times[(times < start) | (times > end + _ROUNDING)]
     if len(outside):
         raise ValueError(
             f"{video.name} is shown from {start:g} s to {end:g} s, so it has no key time {outside[0]:g} s"
         )
     return times
+
+
+def film_span(video: Video, fps: float | None = None) -> tuple[float, float]:
+    """Give the seconds from and to which a film is shown.
+
+    Args:
+        video: an opened video.
+        fps: frames in a second, of a video without timing.
+
+    Raises:
+        ValueError: the video has no timing and `fps` is not given.
+    """
+    timing = video.frame_times()
+    start = _start_of(video)
+    return start, start + (video.num_frames / _given_rate(video, fps) if timing is None else timing[1])
+
+
+def context_times(
+    timestamps: np.ndarray, num_clips: int, center: int, seconds: float, span: Sequence[float]
+) -> np.ndarray:
+    """Give the times (K, num_clips) in whose middle stand the clips that a key time's own is seen together with.
+
+    Args:
+        timestamps: (K,) key times in seconds.
+        num_clips: clips of each, spread evenly.
+        center: which of them stands at the key time itself.
+        seconds: length of the window around a key time.
+        span: seconds from and to which the film is shown; clips beyond stand at its ends.
+    """
+    offsets = np.linspace(-seconds / 2, seconds / 2, num_clips)
+    offsets[center] = 0.0
+    return (np.asarray(timestamps, dtype=np.float64)[:, None] + offsets).clip(*span)
 
 
 def clip_times(timestamps: np.ndarray, num_frames: int, frame_rate: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 
 from ..configuration.configuration_video_resnet import VideoResNetConfig
 from .base_video_processing import VideoViewsProcessor
-from .decoding import VideoSource, open_video
+from .decoding import Video, VideoSource, open_video
 from .key_frame_clips import clip_times, iterate_clips, key_times
 
 # Source frames between two of a clip: zoo networks see about two seconds, whatever their number of frames.
@@ -72,10 +72,13 @@ class VideoResNetVideoProcessor(VideoViewsProcessor):
         """
         opened = open_video(video)
         times = key_times(opened, fps) if timestamps is None else np.asarray(timestamps, dtype=np.float64)
+        return times, self._clips_at(opened, times, fps)
+
+    def _clips_at(self, video: Video, times: np.ndarray, fps: float | None) -> Iterator[torch.Tensor]:
         settings = self._settings({"do_center_crop": False, "num_crops": 1})
 
         def prepare(frames: torch.Tensor) -> torch.Tensor:
             return self._crop(frames, settings)[0]
 
         rate = self.target_fps / self.sampling_rate
-        return times, iterate_clips(opened, clip_times(times, self.num_frames, rate), prepare, fps)
+        return iterate_clips(video, clip_times(times, self.num_frames, rate), prepare, fps)

@@ -156,6 +156,29 @@ def test_any_curves_give_what_the_definition_says(curves, source, thresholds, at
         np.testing.assert_allclose(found["scores"][mine], expected[:, 2], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("num_features", [10, 20, 40])
+@pytest.mark.parametrize("anchor", [0.0, 0.5, 1.0])
+def test_a_rows_value_stands_where_its_anchor_is(num_features, anchor):
+    snippets_per_row = 10 / num_features
+    attention = np.zeros(10)
+    attention[3:6] = 1
+    stage = {"source": "attention", "thresholds": [0.5], "cas_weight": 0, "attention_weight": 1, "outer_ratio": 0.2}
+    found = candidate_segments(
+        np.array([1.0, 0.0]),
+        np.zeros((10, 2)),
+        attention,
+        num_features,
+        stages=[stage | {"class_score_weight": 0}],
+        class_threshold=0.1,
+        upsample_scale=40,
+        feature_anchor=anchor,
+        frames_per_second=1,
+        frames_per_snippet=1,
+    )
+    # The middle snippet of the three is row 4 / snippets_per_row; a row lasts a second.
+    assert found["segments"].mean() == pytest.approx(4 / snippets_per_row + anchor, abs=0.1)
+
+
 def test_curves_under_all_thresholds_give_an_empty_answer():
     found = localize_segments(
         np.array([0.9, 0.1]),

@@ -67,6 +67,22 @@ class VideoClassificationHead(nn.Module):
         return nn.functional.avg_pool3d(maps.float(), window, stride=1).to(maps.dtype)
 
 
+def boxes_in_pixels(boxes: Sequence[torch.Tensor], height: int, width: int) -> torch.Tensor:
+    """Join the boxes of B clips to what `roi_features` takes.
+
+    Args:
+        boxes: of each clip (m, 4), x0, y0, x1, y1 relative to its frames.
+        height: of the frames in pixels.
+        width: of the frames in pixels.
+
+    Returns:
+        (sum of m, 5) float32, number of the clip and the box in pixels.
+    """
+    sides = torch.tensor([width, height, width, height])
+    clips = torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(of_clip) for of_clip in boxes]))
+    return torch.cat([clips[:, None].float(), torch.cat(list(boxes)) * sides], dim=1)
+
+
 def roi_features(
     feature_maps: Sequence[torch.Tensor], boxes: torch.Tensor, spatial_stride: int, aligned: bool
 ) -> torch.Tensor:

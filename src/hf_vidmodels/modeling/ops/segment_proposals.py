@@ -28,7 +28,7 @@ def localize_segments(
     stages: Sequence[Mapping[str, Any]],
     class_threshold: float,
     upsample_scale: int,
-    snippet_anchor: float = 0.0,
+    feature_anchor: float = 0.0,
     nms_threshold: float,
     frames_per_second: float,
     frames_per_snippet: int,
@@ -45,7 +45,7 @@ def localize_segments(
             `outer_ratio` and `class_score_weight`, see `AsmLocConfig.test_stages`.
         class_threshold: classes scoring above it are localised; the best one when none does.
         upsample_scale: points per snippet at which the curves are thresholded.
-        snippet_anchor: where in a snippet its value stands, 0 (its start) to 1.
+        feature_anchor: where in the time of a feature row its value stands, 0 (its start) to 1.
         nms_threshold: overlap from which a lower-scored segment of the same class is dropped.
         frames_per_second: frame rate of the features.
         frames_per_snippet: frames from one feature row to the next.
@@ -66,7 +66,7 @@ def localize_segments(
         stages=stages,
         class_threshold=class_threshold,
         upsample_scale=upsample_scale,
-        snippet_anchor=snippet_anchor,
+        feature_anchor=feature_anchor,
         frames_per_second=frames_per_second,
         frames_per_snippet=frames_per_snippet,
         warp=warp,
@@ -90,7 +90,7 @@ def candidate_segments(
     stages: Sequence[Mapping[str, Any]],
     class_threshold: float,
     upsample_scale: int,
-    snippet_anchor: float = 0.0,
+    feature_anchor: float = 0.0,
     frames_per_second: float,
     frames_per_snippet: int,
     warp: TimeWarp | None = None,
@@ -102,7 +102,9 @@ def candidate_segments(
     """
     class_scores, cas, attention = _checked_outputs(class_scores, cas, attention, num_features)
     classes = chosen_classes(class_scores, class_threshold)
-    curves = upsample_curves(np.column_stack([cas[:, classes], attention]), upsample_scale, snippet_anchor).T
+    # A snippet is one row of the many that it stands for, the first.
+    anchor = feature_anchor * len(cas) / (num_features if warp is None else warp.num_warped)
+    curves = upsample_curves(np.column_stack([cas[:, classes], attention]), upsample_scale, anchor).T
     cas_curves, attention_curve = _Curves.of(curves[:-1]), _Curves.of(curves[-1:])
     batches = [_stage_candidates(stage, cas_curves, attention_curve, class_scores[classes]) for stage in stages]
 

@@ -69,7 +69,10 @@ def checked_film_proposals(
     """
     if proposals is None:
         if needs_boxes:
-            raise ValueError("this model classifies boxes and moves none: give proposals, the boxes at each key time")
+            raise ValueError(
+                "this model says what people in given boxes do and finds none itself: give proposals, the boxes of "
+                "people at each key time"
+            )
         return None
     if len(proposals) != len(times):
         raise ValueError(f"proposals must be given for each of {len(times)} key times, got {len(proposals)}")
