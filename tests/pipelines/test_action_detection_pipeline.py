@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from transformers import pipeline
 
-from hf_vidmodels import VideoResNetConfig
+from hf_vidmodels import (
+    CollaborativeMemoryConfig,
+    CollaborativeMemoryForActionDetection,
+    CollaborativeMemoryVideoProcessor,
+    VideoResNetConfig,
+)
 from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.modeling.modeling_video_resnet import (
     VideoResNetForActionDetection,
@@ -61,6 +66,14 @@ def test_a_film_shorter_than_a_clip_and_a_time_without_people_are_fine(checkpoin
     detect = pipeline("action-detection", model=str(checkpoint))
     found = detect(str(tmp_path / "short.mp4"), proposals={0.0: BOXES[2.0], 1.0: []}, threshold=0.0)
     assert [row["timestamp"] for row in found] == [0.0]
+
+
+def test_a_model_with_a_memory_answers_too(film, tmp_path):
+    config = CollaborativeMemoryConfig.from_preset("tiny-memory", num_labels=3, id2label=NAMES)
+    CollaborativeMemoryForActionDetection(config).save_pretrained(tmp_path)
+    CollaborativeMemoryVideoProcessor.from_config(config, size={"shortest_edge": 40}).save_pretrained(tmp_path)
+    found = pipeline("action-detection", model=str(tmp_path))(str(film), proposals=BOXES, threshold=0.0)
+    assert [row["timestamp"] for row in found] == [1.0, 1.0, 2.0]
 
 
 def test_a_high_threshold_leaves_nobody(checkpoint, film):

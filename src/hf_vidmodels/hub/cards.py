@@ -98,7 +98,7 @@ def _render(folder: Path, record: RunRecord, facts: CardFacts) -> str:
             recipe=record.recipe,
             pictures=record.pictures,
             loss_curve=record.loss_curve,
-            processor_auto_class=_processor_auto_class(record.run["method"]),
+            processor_auto_class=_processor_auto_class(record.config["architectures"][0]),
             model_id_line=f"model_id = {json.dumps(_path_to(folder))}{MODEL_ID_COMMENT}",
             takes_video=bool(facts.video_usage and record.config.get("feature_extractor")),
         )
@@ -244,5 +244,5 @@ def _seconds(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
 
 
-def _processor_auto_class(method: str) -> str:
-    return next(row.processor_auto_class.__name__ for row in METHODS if row.stem == method)
+def _processor_auto_class(model_class: str) -> str:
+    return next(row.processor_auto_class.__name__ for row in METHODS if model_class in row.models.values())

@@ -76,13 +76,12 @@ def context_times(
 
     Args:
         timestamps: (K,) key times in seconds.
-        num_clips: clips of each, spread evenly.
-        center: which of them stands at the key time itself.
+        num_clips: clips of each; all but one are spread evenly over the window.
+        center: the one that stands at the key time itself.
         seconds: length of the window around a key time.
         span: seconds from and to which the film is shown; clips beyond stand at its ends.
     """
-    offsets = np.linspace(-seconds / 2, seconds / 2, num_clips)
-    offsets[center] = 0.0
+    offsets = np.insert(np.linspace(-seconds / 2, seconds / 2, num_clips - 1), center, 0.0)
     return (np.asarray(timestamps, dtype=np.float64)[:, None] + offsets).clip(*span)
 
 

@@ -73,8 +73,9 @@ class CollaborativeMemoryVideoProcessor(VideoResNetVideoProcessor):
 
         Args:
             video: what `open_video` takes.
-            num_clips: clips of a key time, spread evenly; those beyond the film stand at its ends.
-            center: which of them stands at the key time itself.
+            num_clips: clips of a key time; all but one are spread evenly over the window, and at the film's ends where
+                that reaches beyond.
+            center: the one that stands at the key time itself.
             seconds: length of the window around a key time.
             timestamps: ascending key times in seconds; None for every full second.
             fps: frames a second of a folder of frames or an array.

@@ -52,16 +52,8 @@ class ResidualVideoRecipe(VideoClassificationRecipe):
         return model
 
     def parameter_groups(self, module: nn.Module, stage_index: int) -> list[dict[str, Any]]:
-        """Part matrices and kernels, which decay, from norms, biases and other parameters, which do not."""
-        decayed = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Conv3d | nn.Linear)}
-        learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        parts = {"weights": [], "norms": []}
-        for parameter in learning:
-            parts["weights" if id(parameter) in decayed else "norms"].append(parameter)
-        return [
-            {"params": parts["weights"], "name": "weights"},
-            {"params": parts["norms"], "name": "norms", "weight_decay": 0.0},
-        ]
+        """Part what decays from what does not."""
+        return decay_groups(module)
 
     def before_evaluation(self, model: PreTrainedModel, stage_index: int) -> None:
         """Measure the statistics of batch norms anew, where that is asked for."""
@@ -69,6 +61,19 @@ class ResidualVideoRecipe(VideoClassificationRecipe):
             # Every process measures the same batches, so that all have the same statistics.
             loader = self.train_dataloader(stage_index)
             measure_batch_norms(model, loader, self.args.precise_batch_norm_batches, self.accelerator.device)
+
+
+def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Part matrices and kernels, which decay, from norms, biases and other parameters, which do not."""
+    decayed = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Conv3d | nn.Linear)}
+    parts = {"weights": [], "norms": []}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            parts["weights" if id(parameter) in decayed else "norms"].append(parameter)
+    return [
+        {"params": parts["weights"], "name": "weights"},
+        {"params": parts["norms"], "name": "norms", "weight_decay": 0.0},
+    ]
 
 
 @torch.no_grad()
