@@ -193,10 +193,9 @@ CollaborativeMemoryConfig.presets = {
         "problem_type": "multi_label_classification",
     },
     "embedded-memory": {
-        "backbone_config": {**_TINY_NETWORK, "embedding_size": 16, "image_size": 48},
+        "backbone_config": {**_TINY_NETWORK, "embedding_size": 16},
         "num_clips": 6,
         "num_test_clips": 6,
-        "gate_bias_init": 2.0,
         "classifier_dropout": 0.0,
     },
     "tiny-memory": {

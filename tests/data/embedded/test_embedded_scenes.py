@@ -28,7 +28,7 @@ FINGERPRINTS = {
     "untrimmed-common-scene": ("2e3c989bafa92eab", "955a694d7b4f2e84"),
     "tubes": ("db90fb314d964732", "d9d2c20f2929ec46"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
-    "stories": ("98a19a4dda84cda5", "7971ca60b5cb59f2"),
+    "stories": ("38cfd17b29b5b67d", "3e5d18267150dc9b"),
     "styles": ("1da9bff75ed0de5e", "5787592e0c0449cf"),
     "motions": ("be1305962cf4a3b7", "338393c5d2dd1fea"),
 }

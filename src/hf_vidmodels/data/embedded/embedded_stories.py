@@ -1,11 +1,13 @@
 """Scenes of `embedded/stories`: long videos whose class follows from two events far apart.
 
-A digit glows for a while near the beginning, and one glows near the end. The class says whether both glows have the
-same colour. Each colour is as frequent in both classes, so whoever sees one part of the video, or adds up what single
-parts speak for, can only guess.
+In a grey world a digit glows for a while near the beginning, and one near the end. Two warm glows may have the same
+colour or two colours, two cold ones too; those are four classes. As often as in one of these a yellow and a blue glow
+meet. Warm or cold is seen in one part of the video. The same colour or two is not: each of a pair of colours is as
+frequent in either class, so whoever sees one part can only guess, and whoever adds up what single parts speak for is
+wrong for at least one of three pairs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ import numpy as np
 from .embedded_motions import envelope
 from .embedded_scenes import ActionInstance, Scene, Sprite, between, bright_colour, make_background, make_digit
 
-STORIES = ("alike", "unlike")
-COLOURS = np.array([[230, 50, 50], [60, 80, 240], [50, 210, 70], [235, 210, 50]])
+STORIES = ("warm alike", "warm unlike", "cold alike", "cold unlike", "warm and cold")
+# Red and yellow, blue and green.
+COLOURS = np.array([[[230, 50, 50], [235, 210, 50]], [[60, 80, 240], [50, 210, 70]]])
 _RAMP = 2
 
 
@@ -30,36 +33,44 @@ class StoryParameters:
         side: side of the digits in pixels.
         glow_frames: length of one glow.
         distractors: number of further digits, which do not glow.
-        num_colours: how many of `COLOURS` there are.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 1600), ("validation", 400), ("test", 1000))
-    size: int = 48
+    splits: tuple[tuple[str, int], ...] = (("train", 1600), ("validation", 400), ("test", 800))
+    size: int = 32
     num_frames: tuple[int, int] = (72, 84)
-    side: tuple[int, int] = (20, 26)
-    glow_frames: tuple[int, int] = (16, 20)
+    side: tuple[int, int] = (20, 24)
+    glow_frames: tuple[int, int] = (24, 28)
     distractors: tuple[int, int] = (0, 1)
-    num_colours: int = 4
 
 
 def story_scene(rng: np.random.Generator, split: str, parameters: StoryParameters) -> Scene:
-    """A video of two glows, one in its first and one in its last two fifths."""
+    """A video of two glows, one in its first and one in its last two fifths, in colours that its class allows."""
     p = parameters
     num_frames = between(rng, p.num_frames)
     background = make_background(rng, p.size, num_frames)
+    background = replace(background, colours=_grey(background.colours))
     num_sprites = between(rng, p.distractors) + 1
     sprites = [
-        make_digit(rng, split, p.size, num_frames, between(rng, p.side), bright_colour(rng, background))
+        make_digit(rng, split, p.size, num_frames, between(rng, p.side), _grey(bright_colour(rng, background)))
         for _ in range(num_sprites)
     ]
-    label, first = int(rng.integers(len(STORIES))), int(rng.integers(p.num_colours))
-    second = (first + label * int(rng.integers(1, p.num_colours))) % p.num_colours
+    label, first = int(rng.integers(len(STORIES))), int(rng.integers(2))
+    pair, is_unlike = divmod(label, 2)
+    if label < len(STORIES) - 1:
+        colours = [COLOURS[pair, first], COLOURS[pair, (first + is_unlike) % 2]]
+    else:
+        colours = [COLOURS[0, 1], COLOURS[1, 0]][:: 1 - 2 * first]
     part = num_frames * 2 // 5
     events = [
-        _glow(rng, sprites, begin, part, COLOURS[colour], label, p)
-        for begin, colour in ((0, first), (num_frames - part, second))
+        _glow(rng, sprites, begin, part, colour, label, p)
+        for begin, colour in zip((0, num_frames - part), colours, strict=True)
     ]
     return Scene(p.size, num_frames, background, sprites, events)
+
+
+def _grey(colours: np.ndarray) -> np.ndarray:
+    """Give each colour (..., 3) the brightness of its middle channel, so that only what glows has a colour."""
+    return np.repeat(colours[..., 1:2], 3, axis=-1)
 
 
 def annotate_story(scene: Scene, video_id: str, number: int, parameters: StoryParameters) -> list[dict[str, Any]]:
