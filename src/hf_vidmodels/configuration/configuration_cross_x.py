@@ -276,9 +276,10 @@ CrossXConfig.presets = {
         "base_width": 4,
         "excitation_reduction": 8,
         "se_reductions": [4, 8, 16, 32],
-        "gamma_ultimate": 0.02,
-        "gamma_penultimate": 0.02,
-        "gamma_merged": 0.02,
+        "penultimate_pooling": MEAN_POOLING,
+        "gamma_ultimate": 0.01,
+        "gamma_penultimate": 0.01,
+        "gamma_merged": 0.01,
     },
     "tiny-cross-x": {
         "image_size": 64,

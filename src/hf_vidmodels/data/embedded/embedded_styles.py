@@ -52,7 +52,7 @@ class StyleParameters:
         clutter: number of pieces.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 4000), ("validation", 600), ("test", 1500))
+    splits: tuple[tuple[str, int], ...] = (("train", 12000), ("validation", 600), ("test", 1500))
     size: int = 64
     side: tuple[int, int] = (46, 58)
     thickness: tuple[int, int] = (60, 90)
