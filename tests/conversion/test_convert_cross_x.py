@@ -216,6 +216,10 @@ def test_a_trunk_that_lacks_a_weight_or_has_another_is_refused():
     trunk = torchvision_trunk().state_dict()
     with pytest.raises(ValueError, match="has no place for: layer1.0.conv4.weight"):
         convert_cross_x(trunk | {"layer1.0.conv4.weight": torch.ones(1)}, {})
+    with pytest.raises(ValueError, match="excite_parts is for the excitations of a SENet's trunk"):
+        convert_cross_x(trunk, {"excite_parts": True})
+    with pytest.raises(ValueError, match="lacks weights of the model: layer1.0.conv1.weight, which tells its sizes"):
+        convert_cross_x({name: value for name, value in trunk.items() if name != "layer1.0.conv1.weight"}, {})
     del trunk["layer3.1.bn2.weight"]
     with pytest.raises(ValueError, match="the trunk lacks weights of the model: layer3.1.bn2.weight"):
         convert_cross_x(trunk, {})

@@ -136,6 +136,8 @@ def convert_cross_x(
     model = CrossXForImageClassification(config)
     own = official_weights(model)
     if is_trunk:
+        if excites_parts and not (config.has_parts and config.backbone_type == SENET):
+            raise ValueError("excite_parts is for the excitations of a SENet's trunk under a model of several parts")
         weights = _around_trunk(own, _trunk(weights, config, excites_parts))
     elif excites_parts:
         raise ValueError("excite_parts is for a trunk without parts, but the checkpoint has parts of its own")
@@ -214,11 +216,11 @@ def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     for name in weights:
         if found := re.match(r"layer([1-4])\.(\d+)\.", name):
             depths[int(found[1]) - 1] = max(depths[int(found[1]) - 1], int(found[2]) + 1)
-    base_width = len(weights["layer1.0.conv1.weight"])
-    expansion = len(weights["layer4.0.conv3.weight"]) // (8 * base_width)
+    base_width = _rows(weights, "layer1.0.conv1.weight")
+    expansion = _rows(weights, "layer4.0.conv3.weight") // (8 * base_width)
     sizes = {
         "depths": depths,
-        "embedding_size": len(weights["conv1.weight"]),
+        "embedding_size": _rows(weights, "conv1.weight"),
         "base_width": base_width,
         "expansion": expansion,
         "backbone_type": SENET if any(".se." in name for name in weights) else RESNET,
@@ -228,12 +230,19 @@ def _sizes(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         sizes["num_parts"] = len(parts)
     widths = [base_width * expansion * 2**stage for stage in range(NUM_STAGES)]
     if sizes["backbone_type"] == SENET:
-        first = [weights[f"layer{stage + 1}.0.se.fc.0.weight"] for stage in range(NUM_STAGES)]
-        sizes["se_reductions"] = [width // len(weight) for width, weight in zip(widths, first, strict=True)]
+        hidden = [_rows(weights, f"layer{stage + 1}.0.se.fc.0.weight") for stage in range(NUM_STAGES)]
+        sizes["se_reductions"] = [width // narrow for width, narrow in zip(widths, hidden, strict=True)]
     elif parts:
-        hidden = len(weights[f"layer4.{depths[-1] - 1}.me.parts.0.0.weight"])
+        hidden = _rows(weights, f"layer4.{depths[-1] - 1}.me.parts.0.0.weight")
         sizes["excitation_reduction"] = widths[-1] // hidden
     return sizes
+
+
+def _rows(weights: Mapping[str, torch.Tensor], name: str) -> int:
+    """Give the first side of a weight that sizes follow from."""
+    if name not in weights or weights[name].dim() == 0 or len(weights[name]) == 0:
+        raise ValueError(f"the checkpoint lacks weights of the model: {name}, which tells its sizes")
+    return len(weights[name])
 
 
 def _official_names(name: str, config: CrossXConfig) -> list[str]:
