@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from hf_vidmodels import AsmLocForTemporalActionLocalization
 from hf_vidmodels.conversion.convert_checkpoint import convert_official_checkpoint
 from hf_vidmodels.metrics.temporal_detection import temporal_detection_map
+from method_examples import asm_loc_batch, asm_loc_config
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "asm_loc"
 CASES = ("thumos_tiny", "activitynet_tiny")
@@ -284,6 +286,19 @@ def test_the_step_of_the_configuration_answers_unless_another_is_asked_for(case,
     for step, expected in ((None, 0), (0, 0), (1, 1)):
         (answer,) = model.localize(features, step=step)
         np.testing.assert_array_equal(answer["segments"], whole[expected][0]["segments"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("is_symmetric", "step"), [(True, 0), (True, 1), (False, 0)])
+def test_with_a_symmetric_convolution_reversed_time_reverses_the_answer(is_symmetric, step):
+    config = asm_loc_config(use_symmetric_convolution=is_symmetric, conv_kernel_size=5)
+    model = AsmLocForTemporalActionLocalization(config).eval()
+    batch = asm_loc_batch()
+    features, boxes = batch["input_features"], batch["proposal_boxes"]
+    mirrored = (features.shape[1] - 1 - boxes).flip(-1)
+    ahead = model(features, proposal_boxes=boxes if step else None, step=step).attention
+    back = model(features.flip(1), proposal_boxes=mirrored if step else None, step=step).attention
+    assert torch.allclose(ahead, back.flip(1), atol=1e-6) is is_symmetric
 
 
 def test_a_partially_trained_cascade_answers_with_the_steps_it_has(case, model):

@@ -85,6 +85,18 @@ class FeatureStandardization(nn.Module):
         return (features - self.mean) / self.std
 
 
+class TimeSymmetricConv1d(nn.Conv1d):
+    """A convolution that treats what is before a snippet and what is after it alike.
+
+    Classes of whole videos say nothing about when an action happens. A free kernel may look ahead or behind, and what
+    it finds is that much too early or too late; which way depends on the seed.
+    """
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, T) to (B, C', T) by the mean of the kernel and its mirror."""
+        return self._conv_forward(features, (self.weight + self.weight.flip(-1)) / 2, self.bias)
+
+
 class UncertaintyHead(nn.Conv1d):
     """One value per snippet; a class of its own for its own initialisation."""
 
@@ -101,7 +113,8 @@ class AsmLocNetwork(nn.Module):
         self.is_refinement = is_refinement
         size = config.hidden_size
         self.input_dropout = nn.Dropout(config.input_dropout_prob)
-        self.embedding = nn.Conv1d(size, size, config.conv_kernel_size, padding=config.conv_kernel_size // 2)
+        convolution = TimeSymmetricConv1d if config.use_symmetric_convolution else nn.Conv1d
+        self.embedding = convolution(size, size, config.conv_kernel_size, padding=config.conv_kernel_size // 2)
         if is_refinement:
             attention_arguments = (size, config.num_attention_heads, config.batch_norm_eps, config.batch_norm_momentum)
             self.intra_attention = IntraSegmentAttention(*attention_arguments) if config.use_intra_attention else None
