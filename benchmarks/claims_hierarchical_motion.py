@@ -30,7 +30,7 @@ from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 
 RECIPE, CORPUS, SPLIT = "hierarchical_motion/embedded", "motions", "test"
-STAGES, SIZES = ("res2", "res3", "res4"), (32, 48, 64)
+STAGES, SIZES = ("res2", "res3", "res5"), (32, 48, 64)
 NONE, SCRATCH, PRIME, LEVEL1, LEVEL2, JOINT = (
     "no motion",
     "from scratch",
@@ -45,6 +45,8 @@ LEVELS_OF = {PRIME: 1, LEVEL1: 2}
 PRETRAININGS = {PRIME: None, LEVEL1: PRIME, LEVEL2: LEVEL1, JOINT: None}
 PROBED_ROWS = (LEVEL2, JOINT)
 PROBED = ("probe_top1_accuracy", "retrieval_top1_accuracy", "reconstruction_gain")
+# From scratch all of a network must learn; a rate for that was chosen on the validation split too.
+SCRATCH_OPTIONS = ["--pretrained_lr_multiplier", "1", "--learning_rate", "0.005", "--weight_decay", "0.05"]
 LEAST_GAIN = 0.05
 
 
@@ -106,6 +108,8 @@ def run_seed(folder: Path, seed: int, split: str) -> dict[str, Any]:
         options = ["--phases", "finetuning", "--eval_split", split, *levels_options(row)]
         if row in learned:
             options += ["--model_name_or_path", str(learned[row])]
+        else:
+            options += SCRATCH_OPTIONS
         if row == NONE:
             options += ["--model.fusion_type", "none"]
         classifier = folder / f"{folder_name(row)}-{seed}" / "classes"

@@ -228,7 +228,8 @@ HierarchicalMotionConfig.presets = {
     "r2plus1d_r50": {"backbone_config": {"arch": "r2plus1d", "num_frames": 16}, **_KINETICS},
     # For the embedded corpora: learned from scratch in minutes on a CPU.
     "embedded-motion": {
-        "backbone_config": {**_TINY_NETWORK, "num_frames": 8, "embedding_size": 16},
+        "backbone_config": {**_TINY_NETWORK, "num_frames": 8, "embedding_size": 16, "spatial_strides": (1, 2, 2, 1)},
+        "motion_stages": ("res2", "res3", "res5"),
         "motion_hidden_sizes": (32, 48, 64),
         "max_displacement": 3,
         "smoothness_weight": 0.005,

@@ -22,7 +22,7 @@ from ..recipe import Progress
 from ..sections import MODEL, PROCESSOR
 from ..seeding import epoch_order
 from ..stage_plan import Stage
-from .residual_video import ResidualVideoArguments, ResidualVideoRecipe
+from .residual_video import ResidualVideoArguments, ResidualVideoRecipe, part_by_rate
 
 CLIPS_STAGE, MEMORY_STAGE = "clips", "memory"
 BACKBONE = "backbone"
@@ -109,7 +109,7 @@ class CollaborativeMemoryRecipe(ResidualVideoRecipe):
         groups = super().parameter_groups(module, stage_index)
         if self._is_single(stage_index):
             return groups
-        return part_backbone(groups, module, self.args.learning_rate, self.args.backbone_lr_multiplier)
+        return part_by_rate(groups, module, (BACKBONE,), self.args.learning_rate, self.args.backbone_lr_multiplier)
 
     def step(
         self, module: nn.Module, batch: Any, progress: Progress
@@ -156,27 +156,6 @@ class CollaborativeMemoryRecipe(ResidualVideoRecipe):
 
     def _goes_clip_by_clip(self, stage_index: int) -> bool:
         return self.config.training_mode == "multi_iteration" and not self._is_single(stage_index)
-
-
-def part_backbone(
-    groups: list[dict[str, Any]], module: nn.Module, learning_rate: float, multiplier: float
-) -> list[dict[str, Any]]:
-    """Part each group of parameters into those of the network for clips, with a rate of their own, and the others.
-
-    Args:
-        groups: as of `decay_groups`.
-        module: whose parameters they are.
-        learning_rate: of the others.
-        multiplier: of the network, as a multiple of it.
-    """
-    backbone = {id(parameter) for name, parameter in module.named_parameters() if BACKBONE in name.split(".")}
-    parted = []
-    for group in groups:
-        for is_backbone, rate in ((True, multiplier), (False, 1.0)):
-            chosen = [parameter for parameter in group["params"] if (id(parameter) in backbone) == is_backbone]
-            name = f"{BACKBONE}_{group['name']}" if is_backbone else group["name"]
-            parted.append({**group, "params": chosen, "name": name, "lr": learning_rate * rate})
-    return parted
 
 
 class ClipByClip:

@@ -29,8 +29,8 @@ from ..recipe import Progress, Recipe
 from ..sections import MODEL, PROCESSOR
 from ..stage_plan import Stage
 from .key_time_clips import KeyTimeClips, collate_boxes
-from .recipe_collaborative_memory import part_backbone
-from .residual_video import decay_groups
+from .recipe_collaborative_memory import BACKBONE
+from .residual_video import decay_groups, part_by_rate
 
 
 @dataclass
@@ -129,7 +129,7 @@ class CollaborativeMemoryDetectionRecipe(Recipe):
     def parameter_groups(self, module: nn.Module, stage_index: int) -> list[dict[str, Any]]:
         """Part what decays from what does not, and the network, which learns slowly, from the rest."""
         args = self.args
-        return part_backbone(decay_groups(module), module, args.learning_rate, args.backbone_lr_multiplier)
+        return part_by_rate(decay_groups(module), module, (BACKBONE,), args.learning_rate, args.backbone_lr_multiplier)
 
     def step(
         self, module: nn.Module, batch: Any, progress: Progress

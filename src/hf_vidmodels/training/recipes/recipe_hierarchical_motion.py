@@ -38,8 +38,9 @@ from ..recipe import Progress
 from ..sections import MODEL, PROCESSOR
 from ..seeding import sample_generator
 from ..stage_plan import NAME, Stage
-from .residual_video import ResidualVideoArguments, ResidualVideoRecipe
+from .residual_video import ResidualVideoArguments, ResidualVideoRecipe, part_by_rate
 
+BACKBONE, MOTION_BLOCKS = "backbone", "motion_blocks"
 PRETRAINING, FINETUNING, BOTH = "pretraining", "finetuning", "both"
 JOINT_STAGE, FINETUNE_STAGE = "joint", "finetune"
 # A level with more such channels than others has collapsed: its features are nearly the same everywhere.
@@ -68,6 +69,11 @@ class HierarchicalMotionArguments(ResidualVideoArguments):
         0,
         "With progressive: the first level that is learned, 0 for all; model_name_or_path has those below it.",
     )
+    pretrained_lr_multiplier: float = argument(
+        1.0,
+        "Learning rate of network and motion blocks in stage finetune, as a multiple of learning_rate, which fusions "
+        "and classifier have. With few labels a small one keeps the motion that was learned without.",
+    )
     labelled_share: float | None = argument(
         None, "Train the classifier on this share of the videos of every class alone, at least one of each."
     )
@@ -78,6 +84,7 @@ class HierarchicalMotionArguments(ResidualVideoArguments):
         super().check_ranges()
         share = self.labelled_share
         self.require(share is None or 0 < share <= 1, "labelled_share", "must be in (0, 1]")
+        self.require(self.pretrained_lr_multiplier > 0, "pretrained_lr_multiplier", "must be positive")
         for name in ("label_seed", "first_level"):
             self.require(getattr(self, name) >= 0, name, "must not be negative")
 
@@ -104,7 +111,7 @@ class HierarchicalMotionRecipe(ResidualVideoRecipe):
     method = "hierarchical_motion"
     arguments_class = HierarchicalMotionArguments
     model_class = HierarchicalMotionForVideoClassification
-    new_modules = ("motion_blocks", "fusions", "displacement_head", "predictors")
+    new_modules = (MOTION_BLOCKS, "fusions", "displacement_head", "predictors")
     args: HierarchicalMotionArguments
 
     def __init__(self, args: HierarchicalMotionArguments) -> None:
@@ -184,6 +191,15 @@ class HierarchicalMotionRecipe(ResidualVideoRecipe):
         levels = {level_name(level): level for level in range(model.config.num_levels)}
         self.learner.start_phase(levels.get(name, JOINT))
         return self.learner
+
+    def parameter_groups(self, module: nn.Module, stage_index: int) -> list[dict[str, Any]]:
+        """Part what decays from what does not, and in stage finetune what has learned motion from what is new."""
+        groups = super().parameter_groups(module, stage_index)
+        if self._learns_motion(stage_index):
+            return groups
+        args = self.args
+        parts = (BACKBONE, MOTION_BLOCKS)
+        return part_by_rate(groups, module, parts, args.learning_rate, args.pretrained_lr_multiplier)
 
     def train_dataset(self, stage_index: int) -> Dataset:
         """Give random clips of all videos, or of those with labels."""

@@ -2,6 +2,7 @@
 weights may be those of a plain network, and batch-norm statistics may be measured anew before an evaluation.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -74,6 +75,33 @@ def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
         {"params": parts["weights"], "name": "weights"},
         {"params": parts["norms"], "name": "norms", "weight_decay": 0.0},
     ]
+
+
+def part_by_rate(
+    groups: list[dict[str, Any]],
+    module: nn.Module,
+    parts: Collection[str],
+    learning_rate: float,
+    multiplier: float,
+) -> list[dict[str, Any]]:
+    """Part each group of parameters into those of some parts of a model, with a rate of their own, and the others.
+
+    Args:
+        groups: as of `decay_groups`.
+        module: whose parameters they are.
+        parts: names of these parts; the first one names their groups.
+        learning_rate: of the others.
+        multiplier: of the parts, as a multiple of it.
+    """
+    name = next(iter(parts))
+    inside = {id(value) for path, value in module.named_parameters() if not set(parts).isdisjoint(path.split("."))}
+    parted = []
+    for group in groups:
+        for is_inside, rate in ((True, multiplier), (False, 1.0)):
+            chosen = [parameter for parameter in group["params"] if (id(parameter) in inside) == is_inside]
+            title = f"{name}_{group['name']}" if is_inside else group["name"]
+            parted.append({**group, "params": chosen, "name": title, "lr": learning_rate * rate})
+    return parted
 
 
 @torch.no_grad()
