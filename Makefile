@@ -34,7 +34,7 @@ claims: $(READY)
 	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,examples]"
 	for benchmark in import_time decode speed_asm_loc claims_asm_loc speed_l2_caf claims_l2_caf speed_stts claims_stts \
 	    speed_semiformer claims_semiformer speed_mal label_restart claims_gta speed_video_resnet \
-	    speed_cross_x claims_cross_x; do \
+	    speed_cross_x claims_cross_x speed_hierarchical_motion claims_hierarchical_motion; do \
 	    $(RUN)/python benchmarks/$$benchmark.py || echo "$$benchmark missed its target"; done
 	$(RUN)/python benchmarks/claims_mal.py --phase2 || echo "claims_mal missed its target"
 

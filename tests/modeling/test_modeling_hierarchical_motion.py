@@ -339,6 +339,12 @@ def test_frames_are_shown_as_they_were_before_their_normalisation():
     assert learner(backbone_config={"arch": "r2d"}).config.pixel_mean == [0.485, 0.456, 0.406]
 
 
+def test_training_of_classes_and_motion_without_labels_is_refused():
+    with pytest.raises(ValueError, match="training in phase 'joint' needs labels"):
+        classifier().train()(clips())
+    assert classifier().eval()(clips()).loss is None
+
+
 def test_clips_of_a_single_frame_are_refused():
     with pytest.raises(ValueError, match="motion needs clips of 2 frames or more, got 1"):
         learner(0)(clips(frames=1))

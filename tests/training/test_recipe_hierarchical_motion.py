@@ -133,6 +133,37 @@ def test_a_share_of_the_labels_is_drawn_once_of_every_class(corpus, tmp_path):
     assert chosen < everything and len(set(recipe.train["label"])) > 1
 
 
+def test_what_has_learned_motion_may_change_more_slowly_than_what_is_new(corpus, tmp_path):
+    args = HierarchicalMotionArguments(
+        model={"preset": "tiny-motion", "training_phase": "finetune"},
+        dataset_name=str(corpus),
+        output_dir=str(tmp_path),
+        learning_rate=0.1,
+        pretrained_lr_multiplier=0.5,
+    )
+    recipe = HierarchicalMotionRecipe(args)
+    model = HierarchicalMotionForVideoClassification(args.model_config(["a", "b"]))
+    names = {id(parameter): name.split(".")[0] for name, parameter in model.named_parameters()}
+    found = {}
+    for group in recipe.parameter_groups(model, len(recipe.plan) - 1):
+        for parameter in group["params"]:
+            found.setdefault(names[id(parameter)], set()).add(group["lr"])
+    assert found == {"backbone": {0.05}, "motion_blocks": {0.05}, "fusions": {0.1}, "classifier": {0.1}}
+
+
+def test_levels_start_from_those_below_them_that_are_there(plain_folder, pretrained, tmp_path):
+    with pytest.raises(ValueError, match="first_level 2 leaves out the levels below it: give a model"):
+        train(plain_folder, tmp_path / "run", phases="pretraining", first_level=2)
+    with pytest.raises(ValueError, match="first_level must be below the 3 levels of the model, got 3"):
+        train(plain_folder, tmp_path / "run", first_level=3, model_name_or_path=str(pretrained))
+    options = {"phases": "pretraining", "first_level": 2, "model_name_or_path": str(pretrained), "max_steps": 1}
+    found = quietly(plain_folder, tmp_path / "run", eval_strategy="no", **options)
+    before = load_file(pretrained / "model.safetensors")
+    changed = {name for name, tensor in found.items() if not torch.equal(tensor, before[name])}
+    assert {name.rsplit(".", 3)[0].split(".")[0] for name in changed} == {"backbone", "motion_blocks", "predictors"}
+    assert {name.split(".")[1] for name in changed if name.startswith("motion_blocks")} == {"2"}
+
+
 def test_a_folder_of_videos_without_labels_is_learned_from(pretrained):
     model = AutoModelForPreTraining.from_pretrained(pretrained)
     assert type(model) is HierarchicalMotionForPreTraining and model.config.training_phase == 2

@@ -353,9 +353,13 @@ class HierarchicalMotionForVideoClassification(HierarchicalMotionPreTrainedModel
             return_dict: `False` for a tuple.
 
         Raises:
-            ValueError: for clips or labels that do not fit.
+            ValueError: for clips or labels that do not fit, or where training in phase `"joint"` has no labels.
         """
         config = self.config
+        if self.training and self.learns_motion and labels is None:
+            raise ValueError(
+                "training in phase 'joint' needs labels; learn motion without them by HierarchicalMotionForPreTraining"
+            )
         motion: list[torch.Tensor] = []
         filters = {
             seam: self._fuse(level, motion) for level, seam in enumerate(config.level_seams[: len(self.motion_blocks)])

@@ -6,6 +6,7 @@ The loss is that of van den Oord et al., "Representation Learning with Contrasti
 """
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,9 +77,8 @@ def contrastive_loss(
             columns = torch.randperm(len(keys), device=keys.device)[:max_negatives].sort().values
         kinds = None if set(negatives) == set(NEGATIVE_KINDS) else frozenset(negatives)
         rows_at_a_time = max(scores_at_a_time // len(keys if columns is None else columns), 1)
-        return _BlockwiseInfoNce.apply(
-            anchors / temperature, keys, columns, kinds, times * places, places, rows_at_a_time
-        )
+        shape = (times * places, places)
+        return _BlockwiseInfoNce.apply(anchors / temperature, keys, columns, kinds, shape, rows_at_a_time)
 
 
 def _as_rows(maps: torch.Tensor) -> torch.Tensor:
@@ -104,17 +104,25 @@ class _BlockwiseInfoNce(torch.autograd.Function):
     """Rows against columns in blocks of rows, with the gradients of both, which follow from the same scores."""
 
     @staticmethod
-    def forward(ctx, anchors, keys, columns, kinds, clip_size, places, rows_at_a_time):  # noqa: ANN001, ANN205, PLR0913
+    def forward(
+        ctx: Any,
+        anchors: torch.Tensor,
+        keys: torch.Tensor,
+        columns: torch.Tensor | None,
+        kinds: frozenset[str] | None,
+        shape: tuple[int, int],
+        rows_at_a_time: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give loss and accuracy; row i is of key i, and `columns` are the numbers of the keys that are negatives."""
         count = len(anchors)
         others = keys if columns is None else keys[columns]
         numbers = torch.arange(count, device=keys.device)
-        column_numbers = numbers if columns is None else columns
-        losses = anchors.new_empty(count)
+        others_numbers = numbers if columns is None else columns
+        losses, own_shares = anchors.new_empty(count), anchors.new_empty(count)
         right = torch.empty(count, dtype=torch.bool, device=keys.device)
         wants_anchors, wants_keys = ctx.needs_input_grad[:2]
-        anchors_gradient = torch.empty_like(anchors) if wants_anchors else None
-        others_gradient = torch.zeros_like(others) if wants_keys else None
-        own_shares = torch.empty_like(losses)
+        of_anchors = torch.empty_like(anchors) if wants_anchors else None
+        of_others = torch.zeros_like(others) if wants_keys else None
         for start in range(0, count, rows_at_a_time):
             rows = slice(start, start + rows_at_a_time)
             scores = anchors[rows] @ others.T
@@ -123,42 +131,37 @@ class _BlockwiseInfoNce(torch.autograd.Function):
             if kinds is None and columns is None:
                 scores.diagonal(start).fill_(-torch.inf)
             else:
-                allowed = _allowed(numbers[rows, None], column_numbers, kinds, clip_size, places)
-                scores.masked_fill_(~allowed, -torch.inf)
+                scores.masked_fill_(~_allowed(numbers[rows, None], others_numbers, kinds, *shape), -torch.inf)
             best, where = scores.max(1)
-            right[rows] = (own > best) | ((own == best) & (column_numbers[where] > numbers[rows]))
-            # Softmax over the negatives and the row's own key, in place.
+            right[rows] = (own > best) | ((own == best) & (others_numbers[where] > numbers[rows]))
             greatest = torch.maximum(best, own)
-            shares = scores.sub_(greatest[:, None]).exp_()
-            own_share = (own - greatest).exp()
+            # Softmax over the negatives and the row's own key, in place.
+            shares, own_share = scores.sub_(greatest[:, None]).exp_(), (own - greatest).exp()
             total = shares.sum(1) + own_share
-            losses[rows] = total.log() + greatest - own
-            own_shares[rows] = own_share / total
+            losses[rows], own_shares[rows] = total.log() + greatest - own, own_share / total
             if wants_anchors or wants_keys:
                 shares.div_(total[:, None])
             if wants_anchors:
-                torch.mm(shares, others, out=anchors_gradient[rows])
+                torch.mm(shares, others, out=of_anchors[rows])
             if wants_keys:
-                others_gradient.addmm_(shares.T, anchors[rows])
-        pull = (own_shares - 1)[:, None]
-        keys_gradient = None
+                of_others.addmm_(shares.T, anchors[rows])
+        pull, of_keys = (own_shares - 1)[:, None], None
         if wants_anchors:
-            anchors_gradient.addcmul_(pull, keys).div_(count)
+            of_anchors.addcmul_(pull, keys).div_(count)
         if wants_keys:
-            keys_gradient = others_gradient
-            if columns is not None:
-                keys_gradient = torch.zeros_like(keys).index_add_(0, columns, others_gradient)
-            keys_gradient.addcmul_(pull, anchors).div_(count)
-        ctx.save_for_backward(anchors_gradient, keys_gradient)
+            of_keys = of_others if columns is None else torch.zeros_like(keys).index_add_(0, columns, of_others)
+            of_keys.addcmul_(pull, anchors).div_(count)
+        ctx.save_for_backward(of_anchors, of_keys)
         accuracy = right.to(losses.dtype).mean()
         ctx.mark_non_differentiable(accuracy)
         return losses.mean(), accuracy
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, of_loss, _of_accuracy):  # noqa: ANN001, ANN205
+    def backward(ctx: Any, of_loss: torch.Tensor, of_accuracy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Give the gradients that the forward pass made."""
         gradients = (None if gradient is None else gradient * of_loss for gradient in ctx.saved_tensors)
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, None, None, None, None)
 
 
 def _allowed(

@@ -43,7 +43,7 @@ from .residual_video import ResidualVideoArguments, ResidualVideoRecipe, part_by
 BACKBONE, MOTION_BLOCKS = "backbone", "motion_blocks"
 PRETRAINING, FINETUNING, BOTH = "pretraining", "finetuning", "both"
 JOINT_STAGE, FINETUNE_STAGE = "joint", "finetune"
-# A level with more such channels than others has collapsed: its features are nearly the same everywhere.
+# Of a channel whose features are the same everywhere. A level with more such channels than others has collapsed.
 LEAST_VARIANCE = 1e-4
 
 
@@ -246,7 +246,7 @@ class HierarchicalMotionRecipe(ResidualVideoRecipe):
         if not self._learns_motion(stage_index):
             return
         self._warn_of_collapse()
-        static = int(reduce(self.static_clips))
+        static = int(reduce(self.static_clips, reduction="sum"))
         if static:
             warnings.warn(
                 f"stage {self.plan[stage_index].name}: {static} of the clips that were learned from show one picture "
