@@ -171,6 +171,8 @@ def test_a_folder_of_videos_without_labels_is_learned_from(pretrained):
     assert metrics["primary_metric"] == "reconstruction_gain" and metrics["split"] == "validation"
     assert "contrastive_accuracy_level2" in metrics["metrics"] and "probe_top1_accuracy" not in metrics["metrics"]
     assert list(pretrained.glob("figures/motion_*.png"))
+    card = (pretrained / "README.md").read_text()
+    assert "model.reconstruct(" in card and "US 11,594,006 B2" in card and "pipeline_tag" not in card
 
 
 def test_a_pretrained_model_is_finetuned_and_its_heads_are_left_behind(pretrained, corpus, tmp_path, capsys):

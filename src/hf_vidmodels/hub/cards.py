@@ -178,7 +178,8 @@ def _metadata(record: RunRecord, facts: CardFacts, corpus: CorpusFacts) -> Model
     return ModelCardData(
         model_name=f"{facts.name} on {corpus.name}",
         library_name="transformers",
-        pipeline_tag=facts.pipeline_tag,
+        # Another model of the method, for another task, does not run in that pipeline.
+        pipeline_tag=facts.pipeline_tag if facts.pipeline_tag == measured["task"] else None,
         license=corpus.license,
         license_name=corpus.license_name,
         license_link=corpus.license_link,
