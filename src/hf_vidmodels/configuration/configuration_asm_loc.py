@@ -58,8 +58,8 @@ class AsmLocConfig(VidModelsConfig):
         num_attention_heads: heads of the intra- and the inter-segment attention.
         conv_kernel_size: kernel of the embedding convolution, odd.
         use_symmetric_convolution: let that kernel be its own mirror over time (off in the official code; ours). A free
-            one may shift what it finds by a snippet or so, earlier or later by chance, since classes of whole videos do
-            not say when.
+            one may shift what it finds by a snippet or so, earlier or later by chance, since classes of whole videos
+            do not say when.
         standardize_features: subtract a mean from every feature and divide by a deviation, both kept with the weights
             (off in the official code, whose I3D features need none).
         hidden_dropout_prob: rate of both the snippet dropout and the feature dropout before the classifier.
