@@ -30,6 +30,13 @@ def test_rows_are_boxes_with_action_and_person(tmp_path):
     assert rows.empty_frames == [("film", 904.0), ("film", 905.0)]
 
 
+def test_boxes_alone_need_no_columns_for_action_and_score(tmp_path):
+    text = "film,0902,0.1,0.2,0.3,0.4\nfilm,0903,0.1,0.2,0.3,0.4,,0.9\n"
+    rows = read_ava_rows(file_of(tmp_path, text), boxes_alone=True)
+    assert rows.actions.tolist() == [NO_ACTION, NO_ACTION] and rows.boxes.shape == (2, 4)
+    np.testing.assert_array_equal(rows.last, [np.nan, 0.9])
+
+
 def test_key_frames_without_people_are_frames_without_boxes(tmp_path):
     annotations = read_ava_annotations(file_of(tmp_path, f"{GOOD}\nfilm,0904,,,,,,\n"))
     assert annotations.frame_ids == [("film", 902.0), ("film", 904.0)]

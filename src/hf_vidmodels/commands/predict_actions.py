@@ -145,7 +145,7 @@ def read_proposals(path: Path) -> dict[str, dict[float, np.ndarray]]:
     Raises:
         FileNotFoundError, ValueError: as `read_ava_rows`.
     """
-    rows = read_ava_rows(path)
+    rows = read_ava_rows(path, boxes_alone=True)
     found: dict[str, dict[float, list[np.ndarray]]] = {}
     for video, second, box in zip(rows.videos, rows.seconds.tolist(), rows.boxes, strict=True):
         found.setdefault(video, {}).setdefault(second, []).append(box)

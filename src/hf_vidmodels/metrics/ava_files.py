@@ -57,8 +57,12 @@ class AvaRows:
         return len(self.videos)
 
 
-def read_ava_rows(path: str | os.PathLike[str]) -> AvaRows:
+def read_ava_rows(path: str | os.PathLike[str], *, boxes_alone: bool = False) -> AvaRows:
     """Read boxes.
+
+    Args:
+        path: the file.
+        boxes_alone: rows may end behind the box.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -67,11 +71,11 @@ def read_ava_rows(path: str | os.PathLike[str]) -> AvaRows:
     """
     rows = [(number, row) for number, row in enumerate(csv.reader(_lines(path)), start=1) if any(row)]
     for number, row in rows:
-        if len(row) not in _ROW_LENGTHS:
+        if len(row) not in _ROW_LENGTHS and not (boxes_alone and len(row) == 6):
             raise ValueError(f"{path}, row {number}: expected {_FORM} (7 or 8 columns), got {len(row)} columns")
     empty = [row for row in rows if not any(cell.strip() for cell in row[1][2:6])]
     full = [row for row in rows if any(cell.strip() for cell in row[1][2:6])]
-    columns = [[cell.strip() for cell in column] for column in zip(*(row[:7] for _, row in full), strict=True)]
+    columns = [[cell.strip() for cell in column] for column in zip(*([*row, ""][:7] for _, row in full), strict=True)]
     columns = columns or [[] for _ in range(7)]
     numbers = np.array([number for number, _ in full], dtype=np.int64)
     where = f"{path}, row"
