@@ -1,15 +1,14 @@
 """Do progressive steps find people better than one, and does it pay that tubes become longer? STEP's claim on the
 embedded tubes.
 
-For every seed three detectors are trained by the recipe step/embedded: as it is, where the last step's tubes are three
-chunks long by boxes that the step before has learned to foresee; with tubes that become as long and stand still
-(`temporal_mode` mean); and with tubes of one chunk in every step, on clips of one chunk. All steps of all of them
-answer. Scored on the split "test"; settings were chosen on "validation".
+For every seed two detectors are trained by the recipe step/embedded: as it is, where the last step's tubes are three
+chunks long by boxes that the step before has learned to foresee; and with tubes of one chunk in every step, on such
+clips. All steps of both answer. Scored on the split "test"; settings were chosen on "validation".
 
 The claim: frame-mAP@0.5 of the third step is at least 5 points above that of the first, and above that of the detector
 whose tubes stay short. Video-mAP of linked tubes is printed beside it. Exit status 1 when it does not hold.
 
-    python benchmarks/claims_step.py                            # 3 seeds: 9 runs of a few minutes
+    python benchmarks/claims_step.py                            # 3 seeds: 6 runs of a few minutes
     python benchmarks/claims_step.py --runs runs/claims_step    # goes on where it was stopped
 """
 
@@ -28,10 +27,9 @@ from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 
 RECIPE, CORPUS, SPLIT = "step/embedded", "tubes", "test"
-FORESEEN, STILL, SHORT = "extended", "extended, standing still", "not extended"
+EXTENDED, SHORT = "extended", "not extended"
 VARIANTS = {
-    FORESEEN: [],
-    STILL: ["--model.temporal_mode", "mean"],
+    EXTENDED: [],
     SHORT: ["--model.chunks_per_step", "[1, 1, 1]"],
 }
 NUM_STEPS = 3
@@ -48,7 +46,7 @@ def main() -> None:
         jobs = {
             (variant, seed): pool.submit(
                 train_and_score,
-                folder / f"{variant.replace(', ', '-').replace(' ', '_')}-{seed}",
+                folder / f"{variant.replace(' ', '_')}-{seed}",
                 seed,
                 words,
                 arguments.split,
@@ -110,34 +108,33 @@ def print_table(values: dict[str, np.ndarray], arguments: argparse.Namespace) ->
     """Print the means over seeds of every step, and the frame-mAP of every seed."""
     seeds = ", ".join(map(str, arguments.seeds))
     print(f"\nin points on {arguments.split}, mean of {len(arguments.seeds)} seeds ({seeds})")
-    print(f"{'tubes':26}{'step':>5}" + "".join(f"{name:>15}" for name in METRICS) + f"   {FRAMES} by seed")
+    print(f"{'tubes':14}{'step':>5}" + "".join(f"{name:>15}" for name in METRICS) + f"   {FRAMES} by seed")
     for variant, of_variant in values.items():
         for step in range(NUM_STEPS):
             means = "".join(f"{100 * value:15.1f}" for value in of_variant[:, step].mean(0))
             by_seed = " ".join(f"{100 * value:.1f}" for value in of_variant[:, step, 0])
-            print(f"{variant:26}{step + 1:5}{means}   {by_seed}")
+            print(f"{variant:14}{step + 1:5}{means}   {by_seed}")
 
 
 def claim_holds(values: dict[str, np.ndarray]) -> bool:
     """Print each part of the claim with what was measured, and whether all hold."""
     frames = {variant: of_variant[:, :, METRICS.index(FRAMES)].mean(0) for variant, of_variant in values.items()}
     last = {variant: float(of_variant[-1]) for variant, of_variant in frames.items()}
-    by_steps = last[FORESEEN] - float(frames[FORESEEN][0])
+    by_steps = last[EXTENDED] - float(frames[EXTENDED][0])
     parts = [
         (
             by_steps >= LEAST_GAIN,
             f"step {NUM_STEPS} {100 * by_steps:+.1f} points above step 1, claimed {100 * LEAST_GAIN:+.0f} or more",
         ),
         (
-            last[FORESEEN] > last[SHORT],
-            f"tubes that become longer {100 * (last[FORESEEN] - last[SHORT]):+.1f} points above those that do not, "
+            last[EXTENDED] > last[SHORT],
+            f"tubes that become longer {100 * (last[EXTENDED] - last[SHORT]):+.1f} points above those that do not, "
             "claimed more than 0",
         ),
     ]
     print()
     for holds, sentence in parts:
         print(f"{'holds' if holds else 'FAILS'}: {sentence}")
-    print(f"beside it: {100 * (last[FORESEEN] - last[STILL]):+.1f} points above longer tubes that stand still")
     return all(holds for holds, _ in parts)
 
 
