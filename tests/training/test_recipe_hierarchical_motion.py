@@ -193,6 +193,14 @@ def test_a_pretrained_model_is_finetuned_and_its_heads_are_left_behind(pretraine
     assert not any(name.startswith(("displacement_head", "predictors")) for name in ours)
 
 
+def test_a_model_that_learned_motion_of_the_same_labelled_videos_is_finetuned_too(corpus, tmp_path, capsys):
+    options = {"eval_strategy": "no", "max_steps": 1, "model": {"motion_stages": ["res2"], "motion_hidden_sizes": [6]}}
+    quietly(corpus, tmp_path / "motion", phases="pretraining", **options)
+    start = str(tmp_path / "motion")
+    quietly(corpus, tmp_path / "classes", phases="finetuning", model_name_or_path=start, **options)
+    assert "start afresh (classifier.bias" in capsys.readouterr().out
+
+
 def test_levels_may_be_learned_all_at_once_and_a_killed_run_ends_the_same(plain_folder, tmp_path):
     options = {"phases": "pretraining", "progressive": False, "save_strategy": "steps", "save_steps": 1}
     options |= {"save_total_limit": None, "per_device_train_batch_size": 2, "eval_strategy": "no"}

@@ -111,7 +111,7 @@ class HierarchicalMotionRecipe(ResidualVideoRecipe):
     method = "hierarchical_motion"
     arguments_class = HierarchicalMotionArguments
     model_class = HierarchicalMotionForVideoClassification
-    new_modules = (MOTION_BLOCKS, "fusions", "displacement_head", "predictors")
+    new_modules = (MOTION_BLOCKS, "fusions", "displacement_head", "predictors", "classifier")
     args: HierarchicalMotionArguments
 
     def __init__(self, args: HierarchicalMotionArguments) -> None:
