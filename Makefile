@@ -11,7 +11,7 @@ help:
 	@echo "make demo    train, score, draw, save and reload ASM-Loc on an embedded corpus (75 seconds, once installed)"
 	@echo "make test    run all tests with coverage"
 	@echo "make lint    check format and lint"
-	@echo "make claims  repeat all measurements of benchmarks/ (four to five hours)"
+	@echo "make claims  repeat all measurements of benchmarks/ (eight hours or more)"
 	@echo "make clean   remove the environment and the demo's output"
 
 $(READY): setup.cfg pyproject.toml constraints.txt
@@ -34,7 +34,8 @@ claims: $(READY)
 	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,examples]"
 	for benchmark in import_time decode speed_asm_loc claims_asm_loc speed_l2_caf claims_l2_caf speed_stts claims_stts \
 	    speed_semiformer claims_semiformer speed_mal label_restart claims_gta speed_video_resnet \
-	    speed_cross_x claims_cross_x speed_hierarchical_motion claims_hierarchical_motion; do \
+	    speed_cross_x claims_cross_x speed_hierarchical_motion claims_hierarchical_motion speed_step claims_step \
+	    claims_collaborative_memory memory_collaborative; do \
 	    $(RUN)/python benchmarks/$$benchmark.py || echo "$$benchmark missed its target"; done
 	$(RUN)/python benchmarks/claims_mal.py --phase2 || echo "claims_mal missed its target"
 
