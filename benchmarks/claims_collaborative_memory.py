@@ -2,31 +2,29 @@
 
 The recipe collaborative_memory/embedded is trained with every seed as it is, and with what it is compared with: the
 same network on single clips, as many of them in a step, whose answers to the same views of a video are averaged; the
-same network on the clips of a video together, which only vote; and other memories and other ways to use one. All begin
-with the stage on single clips. All through scripts/train.py, scored on the split "test"; settings were chosen on
-"validation".
+same network on the clips of a video together, which only vote; and other memories and other ways to use one. All but
+the first begin with the stage on single clips. All through scripts/train.py, scored on the split "test"; settings were
+chosen on "validation".
 
 Printed are the multiply-adds of a view over those of the network without memory, top-1 accuracies of every seed, their
 means and standard deviations. The claim: with the memory a video is classified at least 5 points better than by single
 clips. Exit status 1 when it does not hold.
 
     python benchmarks/claims_collaborative_memory.py                    # 3 seeds: 24 runs of a few minutes
-    python benchmarks/claims_collaborative_memory.py --kept runs/claim  # goes on where it was stopped
+    python benchmarks/claims_collaborative_memory.py --runs runs/claim  # goes on where it was stopped
 """
 
 import argparse
-import json
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from benchmark_parts import train_recipe
+from claim_runs import claim_parser, print_claim, read_scores, run_all
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm.auto import tqdm
 
 from hf_vidmodels import CollaborativeMemoryConfig, CollaborativeMemoryForVideoClassification
 from hf_vidmodels.atomic_io import write_json
@@ -34,7 +32,6 @@ from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 from hf_vidmodels.training.recipe_files import find_recipe, read_recipe
 
 RECIPE = "collaborative_memory/embedded"
-SPLIT = "test"
 NUM_CLIPS = CollaborativeMemoryConfig.presets["embedded-memory"]["num_clips"]
 MEMORY, SINGLE, VOTE = "associative, gating", "single clips", "clips vote"
 LEAST_GAIN = 0.05
@@ -43,24 +40,12 @@ SINGLE_EPOCHS = 18
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    make_embedded_corpus("stories")
     variants = options_of_variants()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
-        kept = Path(folder) if arguments.kept is None else arguments.kept
-        # Seed by seed, so that a run that is stopped has whole comparisons.
-        jobs = {
-            (name, seed): pool.submit(
-                train,
-                kept / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}",
-                seed,
-                variants[name],
-                arguments.split,
-            )
-            for seed in arguments.seeds
-            for name in arguments.variants
-        }
-        results = {key: job.result() for key, job in tqdm(jobs.items(), unit="run")}
+    parser = claim_parser(__doc__)
+    parser.add_argument("--variants", nargs="+", choices=variants, default=list(variants), help="default: all")
+    arguments = parser.parse_args()
+    make_embedded_corpus("stories")
+    results = run_all(arguments.variants, arguments, partial(train, arguments.split, variants))
     accuracies = {
         name: np.array([results[name, seed]["top1"] for seed in arguments.seeds]) for name in arguments.variants
     }
@@ -72,11 +57,8 @@ def main() -> None:
         write_json(arguments.json, {"split": arguments.split, "seeds": arguments.seeds, "top1": top1, "gflops": costs})
     if {MEMORY, SINGLE} <= accuracies.keys():
         gain = accuracies[MEMORY].mean() - accuracies[SINGLE].mean()
-        holds = gain >= LEAST_GAIN
-        print(
-            f"\n{'holds' if holds else 'FAILS'}: {100 * gain:+.1f} points above {SINGLE}, claimed "
-            f"{100 * LEAST_GAIN:+.0f} or more"
-        )
+        sentence = f"{100 * gain:+.1f} points above {SINGLE}, claimed {100 * LEAST_GAIN:+.0f} or more"
+        holds = print_claim([(gain >= LEAST_GAIN, sentence)])
         sys.exit(0 if holds else 1)
 
 
@@ -102,29 +84,12 @@ def options_of_variants() -> dict[str, list[str]]:
     }
 
 
-def parse_arguments() -> argparse.Namespace:
-    names = list(options_of_variants())
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--variants", nargs="+", choices=names, default=names, help="default: all")
-    parser.add_argument("--split", default=SPLIT, help="to choose settings: validation (default: test)")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
-    parser.add_argument(
-        "--kept", type=Path, help="folder that keeps the runs; finished ones in it are not trained again"
-    )
-    parser.add_argument("--json", type=Path, help="file for the numbers")
-    return parser.parse_args()
-
-
-def train(output_dir: Path, seed: int, options: list[str], split: str) -> dict[str, float]:
+def train(split: str, variants: dict[str, list[str]], output_dir: Path, name: str, seed: int) -> dict[str, float]:
     """Train a variant unless its run is finished; give its accuracy and a view's multiply-adds in units of 1e9."""
-    metrics_file = output_dir / "metrics.json"
-    if not metrics_file.is_file():
+    if not (output_dir / "metrics.json").is_file():
         shared = ["--eval_split", split, "--save_strategy", "no", "--overwrite_output_dir", "true"]
-        train_recipe(RECIPE, output_dir, seed, [*shared, *options])
-    content = json.loads(metrics_file.read_text(encoding="utf-8"))
-    if content["split"] != split:
-        raise ValueError(f"{output_dir} was scored on {content['split']}, not on {split}; give another folder")
+        train_recipe(RECIPE, output_dir, seed, [*shared, *variants[name]])
+    content = read_scores(output_dir, split)
     cost = dict(content["tables"][0]["rows"])["GFLOPs a view, measured"]
     return {"top1": content["metrics"]["top1_accuracy"], "gflops": cost}
 

@@ -16,19 +16,18 @@ hold.
 import argparse
 import json
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmark_parts import train_recipe
-from tqdm.auto import tqdm
+from claim_runs import claim_parser, difference_of_answers, print_claim, read_scores, right_answers, run_all
 
 from hf_vidmodels.atomic_io import write_json
-from hf_vidmodels.data.embedded.embedded_corpora import METADATA, make_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 
-RECIPE, CORPUS, SPLIT = "cross_x/embedded", "styles", "test"
+RECIPE, CORPUS = "cross_x/embedded", "styles"
 WHOLE, TRUNK = "Cross-X", "trunk alone"
 LEAST_GAIN = 0.02
 WITHOUT_C3S = [word for name in ("ultimate", "penultimate", "merged") for word in (f"--model.gamma_{name}", "0")]
@@ -44,71 +43,36 @@ NETWORKS = {
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = claim_parser(__doc__).parse_args()
     make_embedded_corpus(CORPUS)
-    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.processes) as pool:
-        folder = Path(temporary) if arguments.runs is None else arguments.runs
-        jobs = {
-            (name, seed): pool.submit(train, folder, name, seed, arguments.split)
-            for seed in arguments.seeds
-            for name in NETWORKS
-        }
-        results = {key: job.result() for key, job in tqdm(jobs.items(), unit="run")}
+    results = run_all(NETWORKS, arguments, partial(train, arguments.split))
     print_table(results, arguments)
     gain, error = difference(results, TRUNK, arguments.seeds)
-    holds = gain >= LEAST_GAIN
-    print(
-        f"\n{'holds' if holds else 'FAILS'}: the whole method {100 * gain:+.1f} ± {100 * error:.1f} points above its "
-        f"own trunk, claimed {100 * LEAST_GAIN:+.0f} or more"
+    sentence = (
+        f"the whole method {100 * gain:+.1f} ± {100 * error:.1f} points above its own trunk, claimed "
+        f"{100 * LEAST_GAIN:+.0f} or more"
     )
+    holds = print_claim([(gain >= LEAST_GAIN, sentence)])
     if arguments.json is not None:
         write_json(arguments.json, summary(results, arguments))
     sys.exit(0 if holds else 1)
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--split", default=SPLIT, help="to choose settings: validation (default: test)")
-    parser.add_argument("--runs", type=Path, help="folder that keeps the runs; those in it are not trained again")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
-    parser.add_argument("--json", type=Path, help="file for the numbers")
-    return parser.parse_args()
-
-
-def train(folder: Path, name: str, seed: int, split: str) -> dict[str, Any]:
+def train(split: str, output_dir: Path, name: str, seed: int) -> dict[str, Any]:
     """Train and score one network, unless it is there; give its metrics, its size, and which answers are right."""
-    output_dir = folder / f"{name.replace(' ', '_')}-{seed}"
     if not (output_dir / "metrics.json").is_file():
         train_recipe(RECIPE, output_dir, seed, [*NETWORKS[name], "--eval_split", split, "--save_strategy", "no"])
-    metrics = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
-    if metrics["split"] != split:
-        raise ValueError(f"{output_dir} was scored on {metrics['split']}, not on {split}; give another folder")
     facts = json.loads((output_dir / "run.json").read_text(encoding="utf-8"))
     return {
-        "metrics": metrics["metrics"],
+        "metrics": read_scores(output_dir, split)["metrics"],
         "parameters": facts["num_parameters"],
-        "right": right_answers(output_dir, split),
+        "right": right_answers(output_dir, CORPUS, split),
     }
 
 
-def right_answers(output_dir: Path, split: str) -> np.ndarray:
-    """Tell for every picture, in the order of their names, whether a run's best class is true: bool (pictures,)."""
-    answers = json.loads((output_dir / "predictions.json").read_text(encoding="utf-8"))["results"]
-    rows = (make_embedded_corpus(CORPUS) / split / METADATA).read_text(encoding="utf-8").splitlines()
-    truth = {row["file_name"]: row["label"] for row in map(json.loads, rows)}
-    return np.array([answers[name][0]["label"] == truth[name] for name in sorted(truth)])
-
-
 def difference(results: dict[tuple[str, int], dict[str, Any]], name: str, seeds: list[int]) -> tuple[float, float]:
-    """Give how far the whole method is above another network, mean over seeds, and the standard error over pictures.
-
-    Both answer to the same pictures, so they are compared picture by picture, averaged over the seeds.
-    """
-    by_picture = np.mean(
-        [results[WHOLE, seed]["right"].astype(float) - results[name, seed]["right"] for seed in seeds], axis=0
-    )
-    return float(by_picture.mean()), float(by_picture.std(ddof=1) / np.sqrt(len(by_picture)))
+    """Give how far the whole method is above another network, see `difference_of_answers`."""
+    return difference_of_answers(*([results[one, seed]["right"] for seed in seeds] for one in (WHOLE, name)))
 
 
 def accuracies(results: dict[tuple[str, int], dict[str, Any]], name: str, seeds: list[int]) -> np.ndarray:

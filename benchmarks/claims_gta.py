@@ -9,25 +9,22 @@ Printed are the multiply-adds of a clip, top-1 accuracies of every seed, their m
 claim: GTA is at least 5 points above the same backbone without attention. Exit status 1 when it does not hold.
 
     python benchmarks/claims_gta.py                          # 3 seeds: 15 runs
-    python benchmarks/claims_gta.py --kept runs/claims_gta   # goes on where it was stopped
+    python benchmarks/claims_gta.py --runs runs/claims_gta   # goes on where it was stopped
 """
 
 import argparse
-import json
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from benchmark_parts import train_recipe
-from tqdm.auto import tqdm
+from claim_runs import claim_parser, print_claim, read_scores, run_all
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 
 RECIPE = "gta/embedded"
-SPLIT = "test"
 GTA, WITHOUT = "GTA", "no attention"
 VARIANTS = {
     WITHOUT: ["--model.attention_type", "none"],
@@ -40,60 +37,37 @@ LEAST_GAIN = 0.05
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = claim_parser(__doc__).parse_args()
     make_embedded_corpus("motions")
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
-        kept = Path(folder) if arguments.kept is None else arguments.kept
-        # Seed by seed, so that a run that is stopped has whole comparisons.
-        jobs = {
-            (variant, seed): pool.submit(train, kept / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}", *key)
-            for seed in arguments.seeds
-            for variant in VARIANTS
-            for key in [(variant, seed)]
-        }
-        results = {key: job.result() for key, job in tqdm(jobs.items(), unit="run")}
+    results = run_all(VARIANTS, arguments, partial(train, arguments.split))
     accuracies = {
         variant: np.array([results[variant, seed]["top1"] for seed in arguments.seeds]) for variant in VARIANTS
     }
     costs = {variant: results[variant, arguments.seeds[0]]["gflops"] for variant in VARIANTS}
-    print_table(accuracies, costs, arguments.seeds)
+    print_table(accuracies, costs, arguments)
     if arguments.json is not None:
         top1 = {variant: values.tolist() for variant, values in accuracies.items()}
-        write_json(arguments.json, {"split": SPLIT, "seeds": arguments.seeds, "top1": top1, "gflops": costs})
+        write_json(arguments.json, {"split": arguments.split, "seeds": arguments.seeds, "top1": top1, "gflops": costs})
     gain = accuracies[GTA].mean() - accuracies[WITHOUT].mean()
-    holds = gain >= LEAST_GAIN
-    print(
-        f"\n{'holds' if holds else 'FAILS'}: {100 * gain:+.1f} points above {WITHOUT}, claimed "
-        f"{100 * LEAST_GAIN:+.0f} or more"
-    )
+    sentence = f"{100 * gain:+.1f} points above {WITHOUT}, claimed {100 * LEAST_GAIN:+.0f} or more"
+    holds = print_claim([(gain >= LEAST_GAIN, sentence)])
     sys.exit(0 if holds else 1)
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
-    parser.add_argument(
-        "--kept", type=Path, help="folder that keeps the runs; finished ones in it are not trained again"
-    )
-    parser.add_argument("--json", type=Path, help="file for the numbers")
-    return parser.parse_args()
-
-
-def train(output_dir: Path, variant: str, seed: int) -> dict[str, float]:
+def train(split: str, output_dir: Path, variant: str, seed: int) -> dict[str, float]:
     """Train a variant unless its run is finished; give its accuracy and its multiply-adds in units of 1e9."""
-    metrics_file = output_dir / "metrics.json"
-    if not metrics_file.is_file():
-        options = ["--eval_split", SPLIT, "--save_strategy", "no", "--overwrite_output_dir", "true"]
+    if not (output_dir / "metrics.json").is_file():
+        options = ["--eval_split", split, "--save_strategy", "no", "--overwrite_output_dir", "true"]
         train_recipe(RECIPE, output_dir, seed, [*options, *VARIANTS[variant]])
-    content = json.loads(metrics_file.read_text(encoding="utf-8"))
+    content = read_scores(output_dir, split)
     cost = dict(content["tables"][0]["rows"])["GFLOPs a view, measured"]
     return {"top1": content["metrics"]["top1_accuracy"], "gflops": cost}
 
 
-def print_table(accuracies: dict[str, np.ndarray], costs: dict[str, float], seeds: list[int]) -> None:
+def print_table(accuracies: dict[str, np.ndarray], costs: dict[str, float], arguments: argparse.Namespace) -> None:
     """Print means and standard deviations over seeds, and every seed's value."""
-    print(f"\ntop-1 in points on {SPLIT}, mean of {len(seeds)} seeds ({', '.join(map(str, seeds))})")
+    seeds = ", ".join(map(str, arguments.seeds))
+    print(f"\ntop-1 in points on {arguments.split}, mean of {len(arguments.seeds)} seeds ({seeds})")
     print(f"{'attention':18}{'GFLOPs':>9}{'top-1':>8}{'± std':>7}   by seed")
     for variant, values in accuracies.items():
         spread = values.std(ddof=1) if len(values) > 1 else 0.0

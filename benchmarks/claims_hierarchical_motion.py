@@ -15,7 +15,6 @@ same network from scratch. Exit status 1 when it does not hold.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +23,13 @@ from typing import Any
 
 import numpy as np
 from benchmark_parts import train_recipe
+from claim_runs import claim_parser, print_claim, read_scores, run_name
 from tqdm.auto import tqdm
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 
-RECIPE, CORPUS, SPLIT = "hierarchical_motion/embedded", "motions", "test"
+RECIPE, CORPUS = "hierarchical_motion/embedded", "motions"
 STAGES, SIZES = ("res2", "res3", "res5"), (32, 48, 64)
 NONE, SCRATCH, PRIME, LEVEL1, LEVEL2, JOINT = (
     "no motion",
@@ -51,7 +51,7 @@ LEAST_GAIN = 0.05
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = claim_parser(__doc__).parse_args()
     make_embedded_corpus(CORPUS)
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.processes) as pool:
         folder = Path(temporary) if arguments.runs is None else arguments.runs
@@ -69,22 +69,9 @@ def main() -> None:
         content = {"split": arguments.split, "seeds": arguments.seeds, "top1": top1, "frozen": frozen}
         write_json(arguments.json, content)
     gain = accuracies[LEVEL2].mean() - accuracies[SCRATCH].mean()
-    holds = gain >= LEAST_GAIN
-    print(
-        f"\n{'holds' if holds else 'FAILS'}: {100 * gain:+.1f} points above the same network from scratch, claimed "
-        f"{100 * LEAST_GAIN:+.0f} or more"
-    )
+    sentence = f"{100 * gain:+.1f} points above the same network from scratch, claimed {100 * LEAST_GAIN:+.0f} or more"
+    holds = print_claim([(gain >= LEAST_GAIN, sentence)])
     sys.exit(0 if holds else 1)
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--split", default=SPLIT, help="to choose settings: validation (default: test)")
-    parser.add_argument("--runs", type=Path, help="folder that keeps the runs; those in it are not trained again")
-    parser.add_argument("--processes", type=int, default=2, help="seeds at a time, one thread each (default: 2)")
-    parser.add_argument("--json", type=Path, help="file for the numbers")
-    return parser.parse_args()
 
 
 def run_seed(folder: Path, seed: int, split: str) -> dict[str, Any]:
@@ -92,7 +79,7 @@ def run_seed(folder: Path, seed: int, split: str) -> dict[str, Any]:
     learned: dict[str, Path] = {}
     frozen, top1 = {}, {}
     for row, before in PRETRAININGS.items():
-        learned[row] = folder / f"{folder_name(row)}-{seed}" / "motion"
+        learned[row] = folder / run_name(row, seed) / "motion"
         options = ["--phases", "pretraining", "--eval_split", split, *levels_options(row)]
         if before is not None:
             level = LEVELS_OF[before]
@@ -103,7 +90,7 @@ def run_seed(folder: Path, seed: int, split: str) -> dict[str, Any]:
             options += ["--eval_strategy", "no"]
         train(learned[row], seed, options)
         if row in PROBED_ROWS:
-            frozen[row] = metrics_of(learned[row], split)
+            frozen[row] = read_scores(learned[row], split)["metrics"]
     for row in ROWS:
         options = ["--phases", "finetuning", "--eval_split", split, *levels_options(row)]
         if row in learned:
@@ -112,15 +99,10 @@ def run_seed(folder: Path, seed: int, split: str) -> dict[str, Any]:
             options += SCRATCH_OPTIONS
         if row == NONE:
             options += ["--model.fusion_type", "none"]
-        classifier = folder / f"{folder_name(row)}-{seed}" / "classes"
+        classifier = folder / run_name(row, seed) / "classes"
         train(classifier, seed, options)
-        top1[row] = metrics_of(classifier, split)["top1_accuracy"]
+        top1[row] = read_scores(classifier, split)["metrics"]["top1_accuracy"]
     return {"top1": top1, "frozen": frozen}
-
-
-def folder_name(row: str) -> str:
-    """Give the name of a row in names of folders."""
-    return row.replace(" ", "_")
 
 
 def levels_options(row: str) -> list[str]:
@@ -134,14 +116,6 @@ def train(output_dir: Path, seed: int, options: list[str]) -> None:
     if not (output_dir / "model.safetensors").is_file():
         words = ["--save_strategy", "no", "--overwrite_output_dir", "true"]
         train_recipe(RECIPE, output_dir, seed, [*options, *words])
-
-
-def metrics_of(output_dir: Path, split: str) -> dict[str, float]:
-    """Give what a run measured."""
-    content = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
-    if content["split"] != split:
-        raise ValueError(f"{output_dir} was scored on {content['split']}, not on {split}; give another folder")
-    return content["metrics"]
 
 
 def print_tables(

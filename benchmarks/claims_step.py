@@ -12,21 +12,19 @@ whose tubes stay short. Video-mAP of linked tubes is printed beside it. Exit sta
     python benchmarks/claims_step.py --runs runs/claims_step    # goes on where it was stopped
 """
 
-import argparse
-import json
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from benchmark_parts import run_script, train_recipe
-from tqdm.auto import tqdm
+from claim_runs import claim_parser, print_claim, read_scores, run_all
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 
-RECIPE, CORPUS, SPLIT = "step/embedded", "tubes", "test"
+RECIPE, CORPUS = "step/embedded", "tubes"
 EXTENDED, SHORT = "extended", "not extended"
 VARIANTS = {
     EXTENDED: [],
@@ -38,23 +36,9 @@ LEAST_GAIN = 0.05
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = claim_parser(__doc__).parse_args()
     make_embedded_corpus(CORPUS)
-    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.processes) as pool:
-        folder = Path(temporary) if arguments.runs is None else arguments.runs
-        # Seed by seed, so that runs that are stopped leave whole comparisons.
-        jobs = {
-            (variant, seed): pool.submit(
-                train_and_score,
-                folder / f"{variant.replace(' ', '_')}-{seed}",
-                seed,
-                words,
-                arguments.split,
-            )
-            for seed in arguments.seeds
-            for variant, words in VARIANTS.items()
-        }
-        results = {key: job.result() for key, job in tqdm(jobs.items(), unit="run")}
+    results = run_all(VARIANTS, arguments, partial(train_and_score, arguments.split))
     values = {variant: np.array([results[variant, seed] for seed in arguments.seeds]) for variant in VARIANTS}
     print_table(values, arguments)
     if arguments.json is not None:
@@ -64,26 +48,17 @@ def main() -> None:
     sys.exit(0 if claim_holds(values) else 1)
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--split", default=SPLIT, help="to choose settings: validation (default: test)")
-    parser.add_argument("--runs", type=Path, help="folder that keeps the runs; what is in it is not done again")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
-    parser.add_argument("--json", type=Path, help="file for the numbers")
-    return parser.parse_args()
-
-
-def train_and_score(output_dir: Path, seed: int, options: list[str], split: str) -> list[list[float]]:
+def train_and_score(split: str, output_dir: Path, variant: str, seed: int) -> list[list[float]]:
     """Train one detector and let every step answer, unless that was done; give `METRICS` of each step."""
     if not (output_dir / "metrics.json").is_file():
         words = ["--eval_split", split, "--save_strategy", "no", "--overwrite_output_dir", "true"]
-        train_recipe(RECIPE, output_dir, seed, [*options, *words])
+        train_recipe(RECIPE, output_dir, seed, [*VARIANTS[variant], *words])
     folders = [output_dir / f"step{step + 1}" for step in range(NUM_STEPS - 1)]
     for step, folder in enumerate(folders):
         if not (folder / "metrics.json").is_file():
             evaluate_step(output_dir, folder, step, split)
-    return [read_metrics(folder, split) for folder in (*folders, output_dir)]
+    scores = [read_scores(folder, split)["metrics"] for folder in (*folders, output_dir)]
+    return [[of_step[name] for name in METRICS] for of_step in scores]
 
 
 def evaluate_step(model: Path, output_dir: Path, step: int, split: str) -> None:
@@ -92,19 +67,7 @@ def evaluate_step(model: Path, output_dir: Path, step: int, split: str) -> None:
     run_script("evaluate.py", [*words, "--output_dir", str(output_dir)])
 
 
-def read_metrics(folder: Path, split: str) -> list[float]:
-    """Give `METRICS` of a run or an evaluation.
-
-    Raises:
-        ValueError: it was scored on another split.
-    """
-    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    if content["split"] != split:
-        raise ValueError(f"{folder} was scored on {content['split']}, not on {split}; give another folder")
-    return [content["metrics"][name] for name in METRICS]
-
-
-def print_table(values: dict[str, np.ndarray], arguments: argparse.Namespace) -> None:
+def print_table(values: dict[str, np.ndarray], arguments: Namespace) -> None:
     """Print the means over seeds of every step, and the frame-mAP of every seed."""
     seeds = ", ".join(map(str, arguments.seeds))
     print(f"\nin points on {arguments.split}, mean of {len(arguments.seeds)} seeds ({seeds})")
@@ -132,10 +95,7 @@ def claim_holds(values: dict[str, np.ndarray]) -> bool:
             "claimed more than 0",
         ),
     ]
-    print()
-    for holds, sentence in parts:
-        print(f"{'holds' if holds else 'FAILS'}: {sentence}")
-    return all(holds for holds, _ in parts)
+    return print_claim(parts)
 
 
 if __name__ == "__main__":

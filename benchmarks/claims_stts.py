@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 from benchmark_parts import train_recipe
+from claim_runs import difference_of_answers, print_claim, right_answers
 from tqdm.auto import tqdm
 
 from hf_vidmodels.atomic_io import write_json
-from hf_vidmodels.data.embedded.embedded_corpora import METADATA, make_embedded_corpus
+from hf_vidmodels.data.embedded.embedded_corpora import make_embedded_corpus
 
-RECIPE = "stts/embedded"
+RECIPE, CORPUS = "stts/embedded", "clips"
 SPLIT = "test"
 MODES = ("none", "learned", "random", "uniform")
 GREATEST_COST = 0.65
@@ -37,7 +38,7 @@ GREATEST_LOSS, LEAST_GAIN = 0.015, 0.03
 
 def main() -> None:
     arguments = parse_arguments()
-    make_embedded_corpus("clips")
+    make_embedded_corpus(CORPUS)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.processes) as pool:
         bases_folder = Path(folder) if arguments.bases is None else arguments.bases
         bases = {seed: pool.submit(train_full, bases_folder / f"full-{seed}", seed) for seed in arguments.seeds}
@@ -51,7 +52,8 @@ def main() -> None:
     costs = {mode: results[mode, arguments.seeds[0]]["gflops"] for mode in MODES}
     soft = np.array([results["learned", seed]["soft"] for seed in arguments.seeds])
     print_table(accuracies, costs, soft, arguments.seeds)
-    errors = {mode: error_of_difference(results, mode, arguments.seeds) for mode in MODES if mode != "learned"}
+    right = {mode: [results[mode, seed]["right"] for seed in arguments.seeds] for mode in MODES}
+    errors = {mode: difference_of_answers(right["learned"], right[mode])[1] for mode in MODES if mode != "learned"}
     if arguments.json is not None:
         top1 = {mode: values.tolist() for mode, values in accuracies.items()}
         content = {
@@ -97,26 +99,12 @@ def train_from(base: Future[Path], output_dir: Path, seed: int, mode: str) -> di
     metrics = content["metrics"]
     cost = dict(content["tables"][0]["rows"])["GFLOPs a view, measured"]
     soft = metrics.get("soft_top1_accuracy", metrics["top1_accuracy"])
-    return {"top1": metrics["top1_accuracy"], "soft": soft, "gflops": cost, "right": right_answers(output_dir)}
-
-
-def right_answers(output_dir: Path) -> np.ndarray:
-    """Tell for every clip, in the order of their names, whether a run's best class is the true one: bool (clips,)."""
-    answers = json.loads((output_dir / "predictions.json").read_text(encoding="utf-8"))["results"]
-    rows = (make_embedded_corpus("clips") / SPLIT / METADATA).read_text(encoding="utf-8").splitlines()
-    truth = {row["file_name"]: row["label"] for row in map(json.loads, rows)}
-    return np.array([answers[name][0]["label"] == truth[name] for name in sorted(truth)])
-
-
-def error_of_difference(results: dict[tuple[str, int], dict[str, Any]], mode: str, seeds: list[int]) -> float:
-    """Estimate the standard error, over clips, of the mean difference between learned selection and another mode.
-
-    Both answer to the same clips, so they are compared clip by clip, averaged over the seeds.
-    """
-    differences = np.mean(
-        [results["learned", seed]["right"].astype(float) - results[mode, seed]["right"] for seed in seeds], axis=0
-    )
-    return float(differences.std(ddof=1) / np.sqrt(len(differences)))
+    return {
+        "top1": metrics["top1_accuracy"],
+        "soft": soft,
+        "gflops": cost,
+        "right": right_answers(output_dir, CORPUS, SPLIT),
+    }
 
 
 def run(output_dir: Path, seed: int, options: list[str]) -> Path:
@@ -157,10 +145,7 @@ def claim_holds(accuracies: dict[str, np.ndarray], costs: dict[str, float], erro
             f"{100 * LEAST_GAIN:+.0f} or more"
         )
         parts.append((gain >= LEAST_GAIN, sentence))
-    print()
-    for holds, sentence in parts:
-        print(f"{'holds' if holds else 'FAILS'}: {sentence}")
-    return all(holds for holds, _ in parts)
+    return print_claim(parts)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,14 @@ The command fails when a target is missed: of ResNet-50 at 448 pixels, batch 2, 
 plain form's time, with logits that differ by at most 1e-5 of the largest, and a training step at most 0.95.
 """
 
-import argparse
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from timed_forms import as_plain, ratio, speed_parser
 from torch import nn
 
 from hf_vidmodels import CrossXConfig, CrossXForImageClassification
@@ -36,20 +34,20 @@ MOST_EVALUATION, MOST_STEP, SAME_LOGITS = 0.7, 0.95, 1e-5
 
 def main() -> None:
     """Measure, print the ratios, and fail when a target is missed."""
-    arguments = parse_arguments()
+    arguments = speed_parser(__doc__, rounds=5).parse_args()
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     torch.manual_seed(0)
     model = CrossXForImageClassification(CrossXConfig.from_preset(PRESET))
     batch = torch.randn(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     calls = {"evaluation": evaluation_of(model, batch), "step": step_of(model, batch)}
-    expected, found = as_plain(calls["evaluation"])(), calls["evaluation"]()
+    expected, found = as_plain(calls["evaluation"], plain_form)(), calls["evaluation"]()
     difference = float((found - expected).abs().max() / expected.abs().max())
     print(f"largest difference of both forms' logits, as a share of the largest: {difference:.1e}")
     rows = (("evaluation", "evaluation", MOST_EVALUATION), ("step", "training step", MOST_STEP))
     results = {}
     for name, title, most in rows:
-        results[name] = seconds = ratio(calls[name], as_plain(calls[name]), arguments.rounds, clock)
+        results[name] = seconds = ratio(calls[name], as_plain(calls[name], plain_form), arguments.rounds, clock)
         print(
             f"{title} of {BATCH} pictures of {SIDE}: {seconds['fast']:.3f} s, plain {seconds['plain']:.3f} s, ratio "
             f"{seconds['ratio']:.3f} (from {seconds['least']:.3f} to {seconds['most']:.3f}), at most {most:g}"
@@ -60,15 +58,6 @@ def main() -> None:
     missed += ["same logits"] if difference > SAME_LOGITS else []
     if missed:
         sys.exit(f"missed the target: {', '.join(missed)}")
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds in which both forms take one turn")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
-    return parser.parse_args()
 
 
 @contextmanager
@@ -110,16 +99,6 @@ def plain_form() -> Iterator[None]:
         yield
 
 
-def as_plain(call: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """Give the call in the plain form."""
-
-    def call_plainly() -> torch.Tensor:
-        with plain_form():
-            return call()
-
-    return call_plainly
-
-
 def evaluation_of(model: nn.Module, batch: torch.Tensor) -> Callable[[], torch.Tensor]:
     """Give a forward pass in evaluation mode."""
 
@@ -141,24 +120,6 @@ def step_of(model: nn.Module, batch: torch.Tensor) -> Callable[[], torch.Tensor]
         return loss
 
     return step
-
-
-def ratio(
-    fast: Callable[[], object], plain: Callable[[], object], rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Time both forms in turn; give medians in seconds, and median, least and most of fast over plain by round."""
-    seconds: dict[str, list[float]] = {"fast": [], "plain": []}
-    calls = {"fast": fast, "plain": plain}
-    for call in calls.values():
-        call()
-    for turn in range(rounds):
-        for name in list(calls)[:: -1 if turn % 2 else 1]:
-            start = clock()
-            calls[name]()
-            seconds[name].append(clock() - start)
-    ratios = [one / other for one, other in zip(seconds["fast"], seconds["plain"], strict=True)]
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return medians | {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
 if __name__ == "__main__":

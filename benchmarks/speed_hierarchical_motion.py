@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from timed_forms import time_in_turn
 
 from hf_vidmodels import HierarchicalMotionConfig, HierarchicalMotionForVideoClassification
 from hf_vidmodels.modeling.ops.contrastive_loss import contrastive_loss
@@ -92,16 +93,8 @@ def peak_of(part: str) -> int:
 
 
 def seconds_of(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Give the median of the processor time of each side, which take turns."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name, run in sides.items():
-            start = time.process_time()
-            run()
-            # The first turn warms up.
-            if number:
-                times[name].append(time.process_time() - start)
-    return {name: float(np.median(values)) for name, values in times.items()}
+    """Give the median of the processor time of each side."""
+    return {name: float(np.median(times)) for name, times in time_in_turn(sides, rounds, time.process_time).items()}
 
 
 def compare_contrastive_loss(arguments: argparse.Namespace) -> bool:

@@ -12,17 +12,15 @@ The command fails when a target is missed: the forward pass of the small model o
 of the plain form, a step at most 0.9, and a table of 1024 pictures at least 20 times as fast.
 """
 
-import argparse
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from timed_forms import as_plain, ratio, speed_parser
 from torch import nn
 
 from hf_vidmodels import SemiformerConfig, SemiformerForImageClassification
@@ -46,7 +44,7 @@ SAME_LOGITS = 1e-4
 
 def main() -> None:
     """Measure, print the ratios, and fail when a target is missed."""
-    arguments = parse_arguments()
+    arguments = speed_parser(__doc__, rounds=5).parse_args()
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     torch.manual_seed(0)
@@ -56,8 +54,8 @@ def main() -> None:
     plain.set_attn_implementation("eager")
     difference = largest_difference(fast, plain)
     found = {
-        "forward": ratio(forward_of(fast), as_plain(forward_of(plain)), arguments.rounds, clock),
-        "step": ratio(step_of(fast), as_plain(step_of(plain)), arguments.rounds, clock),
+        "forward": ratio(forward_of(fast), as_plain(forward_of(plain), plain_form), arguments.rounds, clock),
+        "step": ratio(step_of(fast), as_plain(step_of(plain), plain_form), arguments.rounds, clock),
     }
     for classes in TABLE_CLASSES:
         answers = two_answers(classes)
@@ -90,15 +88,6 @@ def main() -> None:
         sys.exit(f"missed the target: {', '.join(missed)}")
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds in which both forms take one turn")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
-    return parser.parse_args()
-
-
 @contextmanager
 def plain_form() -> Iterator[None]:
     """Let the network compute in the plain form inside the block."""
@@ -112,16 +101,6 @@ def plain_form() -> Iterator[None]:
         patch.object(modeling_semiformer, "MAP_FORMAT", torch.contiguous_format),
     ):
         yield
-
-
-def as_plain(call: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """Give the call in the plain form."""
-
-    def call_plainly() -> torch.Tensor:
-        with plain_form():
-            return call()
-
-    return call_plainly
 
 
 def pictures(count: int, side: int) -> torch.Tensor:
@@ -160,7 +139,7 @@ def step_of(model: nn.Module) -> Callable[[], torch.Tensor]:
 
 def largest_difference(fast: nn.Module, plain: nn.Module) -> float:
     """Give the largest difference between the logits of both forms, as a share of the largest logit."""
-    expected = as_plain(forward_of(plain))()
+    expected = as_plain(forward_of(plain), plain_form)()
     return float((forward_of(fast)() - expected).abs().max() / expected.abs().max())
 
 
@@ -195,23 +174,6 @@ def table_by_loop(answers: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Ten
         labels.append(label)
         weights.append(weight)
     return torch.tensor(labels), torch.tensor(weights)
-
-
-def ratio(
-    fast: Callable[[], object], plain: Callable[[], object], rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Time both forms in turn; give medians in seconds, and the median over the rounds of fast over plain."""
-    seconds: dict[str, list[float]] = {"fast": [], "plain": []}
-    calls = {"fast": fast, "plain": plain}
-    for call in calls.values():
-        call()
-    for turn in range(rounds):
-        for name in list(calls)[:: -1 if turn % 2 else 1]:
-            start = clock()
-            calls[name]()
-            seconds[name].append(clock() - start)
-    ratios = [one / other for one, other in zip(seconds["fast"], seconds["plain"], strict=True)]
-    return {name: statistics.median(values) for name, values in seconds.items()} | {"ratio": statistics.median(ratios)}
 
 
 if __name__ == "__main__":

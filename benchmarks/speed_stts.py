@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timed_forms import speed_parser, time_in_turn
 from torch import nn
 from torchvision.models.video import mvit_v1_b
 
@@ -65,7 +66,9 @@ def main() -> None:
     clip = make_clip()
     difference = same_logits(networks, clip)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
-    seconds = time_in_turn(networks, clip, arguments.rounds, clock)
+    with torch.inference_mode():
+        calls = {name: call_of(network, clip) for name, network in networks.items()}
+        seconds = time_in_turn(calls, arguments.rounds, clock)
     rows = [
         {
             "network": name,
@@ -98,10 +101,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="rounds in which every network takes one turn")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--output", type=Path, help="also write the figures to this JSON file")
+    parser = speed_parser(__doc__, rounds=9)
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -136,23 +136,6 @@ def same_logits(networks: dict[str, nn.Module], clip: torch.Tensor) -> float:
     with torch.inference_mode():
         logits = [call_of(networks[name], clip)() for name in (TORCHVISION, FULL)]
     return float((logits[0] - logits[1]).abs().max())
-
-
-def time_in_turn(
-    networks: dict[str, nn.Module], clip: torch.Tensor, rounds: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Time one call of each network per round; every other round goes backwards."""
-    calls = {name: call_of(network, clip) for name, network in networks.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    with torch.inference_mode():
-        for call in calls.values():
-            call()
-        for turn in range(rounds):
-            for name in list(calls)[:: -1 if turn % 2 else 1]:
-                start = clock()
-                calls[name]()
-                seconds[name].append(clock() - start)
-    return seconds
 
 
 def median_ratio(times: list[float], other_times: list[float]) -> float:

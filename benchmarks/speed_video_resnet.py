@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from timed_forms import time_in_turn
 from torch import nn
 
 from hf_vidmodels import VideoResNetConfig, VideoResNetForVideoClassification, VideoResNetVideoProcessor
@@ -110,7 +111,7 @@ def measure_network(name: str, rounds: int) -> tuple[dict[str, Any], list[str]]:
         "folded, channels last, bfloat16": lambda: bfloat16(clips).logits,
     }
     with torch.inference_mode():
-        seconds = time_in_turn(forms, rounds)
+        seconds = fastest(forms, rounds)
         logits = {form: call() for form, call in forms.items()}
     expected = logits[REFERENCE]
     differences = {
@@ -140,7 +141,7 @@ def measure_training(rounds: int) -> tuple[dict[str, Any], list[str]]:
             torch.autocast("cpu", torch.bfloat16)(lambda: bfloat16(clips, labels=label).loss),
         ),
     }
-    seconds = time_in_turn({form: training_step(*pair) for form, pair in losses.items()}, rounds)
+    seconds = fastest({form: training_step(*pair) for form, pair in losses.items()}, rounds)
     print_forms(f"{name}, training step of one clip", seconds)
     return {"seconds": seconds}, too_slow(f"{name} in training", seconds, TRAINING_SHARE)
 
@@ -155,7 +156,7 @@ def measure_mixing(rounds: int) -> tuple[dict[str, Any], list[str]]:
     forms = {"loop": lambda: looped_mixing(mixing, maps), "ours": lambda: mixing(maps)}
     with torch.inference_mode():
         difference = float((forms["ours"]() - forms["loop"]()).abs().max())
-        seconds = time_in_turn(forms, 20 * rounds)
+        seconds = fastest(forms, 20 * rounds)
     gain = seconds["loop"] / seconds["ours"]
     loop, ours = (1000 * seconds[form] for form in forms)
     print(
@@ -182,9 +183,9 @@ def measure_views(rounds: int) -> tuple[dict[str, Any], list[str]]:
         with torch.inference_mode():
             difference = float((once() - each_by_itself(processor, video)).abs().max())
             forms = {"each": lambda: each_by_itself(processor, video), "once": once}
-            seconds = time_in_turn(forms, rounds)
+            seconds = fastest(forms, rounds)
             views = once()
-            seconds["network"] = time_in_turn({"network": lambda: model(views[:1])}, rounds)["network"] * len(views)
+            seconds["network"] = fastest({"network": lambda: model(views[:1])}, rounds)["network"] * len(views)
     gain, share = seconds["each"] / seconds["once"], seconds["once"] / (seconds["once"] + seconds["network"])
     print(
         f"\n30 views of {VIDEO_SECONDS} s: each by itself {seconds['each']:.2f} s, once for all "
@@ -269,17 +270,9 @@ def moving_texture() -> np.ndarray:
     return np.stack([np.roll(texture, frame, axis=1) for frame in range(VIDEO_SECONDS * VIDEO_FPS)])
 
 
-def time_in_turn(forms: Forms, rounds: int) -> dict[str, float]:
-    """Give the smallest process time of each form in seconds; every other round goes backwards."""
-    seconds = dict.fromkeys(forms, float("inf"))
-    for call in forms.values():
-        call()
-    for turn in range(rounds):
-        for form in list(forms)[:: 1 if turn % 2 == 0 else -1]:
-            start = time.process_time()
-            forms[form]()
-            seconds[form] = min(seconds[form], time.process_time() - start)
-    return seconds
+def fastest(forms: Forms, rounds: int) -> dict[str, float]:
+    """Give the smallest process time of each form in seconds."""
+    return {form: min(times) for form, times in time_in_turn(forms, rounds, time.process_time).items()}
 
 
 def print_forms(title: str, seconds: dict[str, float], differences: Mapping[str, float] | None = None) -> None:
