@@ -13,7 +13,7 @@ from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.hub.cards import render_card
 from hf_vidmodels.processing.processing_collaborative_memory import CollaborativeMemoryVideoProcessor
 from hf_vidmodels.training import loop
-from hf_vidmodels.training.recipes import recipe_collaborative_memory_detection as recipe_module
+from hf_vidmodels.training.recipes import action_detectors
 from hf_vidmodels.training.recipes.key_time_clips import KeyTimeClips, collate_boxes
 from hf_vidmodels.training.recipes.recipe_collaborative_memory_detection import (
     CollaborativeMemoryDetectionRecipe,
@@ -118,7 +118,7 @@ def train(rows, monkeypatch, tmp_path):
 
     def run(name, **changes):
         corpus = {"train": rows, "validation": rows.select([1])}
-        monkeypatch.setattr(recipe_module, "load_corpus", lambda *args, **kwargs: corpus)
+        monkeypatch.setattr(action_detectors, "load_corpus", lambda *args, **kwargs: corpus)
         monkeypatch.setattr(loop, "write_loss_curve", lambda folder, metric: None)
         args = MemoryDetectionArguments(**(TINY | {"output_dir": str(tmp_path / name)} | changes))
         loop.run(CollaborativeMemoryDetectionRecipe(args), args)

@@ -14,7 +14,7 @@ from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.video_writing import write_video
 from hf_vidmodels.training import loop
 from hf_vidmodels.training.recipe_files import available_recipes, check_fields, find_recipe, read_recipe
-from hf_vidmodels.training.recipes import recipe_step
+from hf_vidmodels.training.recipes import action_detectors
 from hf_vidmodels.training.recipes.recipe_step import (
     StepArguments,
     StepRecipe,
@@ -253,7 +253,7 @@ def train(rows, monkeypatch, tmp_path):
 
     def run(name, **changes):
         corpus = {"train": rows, "validation": rows.select([1])}
-        monkeypatch.setattr(recipe_step, "load_corpus", lambda *args, **kwargs: corpus)
+        monkeypatch.setattr(action_detectors, "load_corpus", lambda *args, **kwargs: corpus)
         monkeypatch.setattr(loop, "write_loss_curve", lambda folder, metric: None)
         monkeypatch.setattr(loop, "complete_repository", lambda training, has_results: None)
         args = StepArguments(**(TINY | {"output_dir": str(tmp_path / name)} | changes))

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 from transformers import AutoVideoProcessor, PreTrainedConfig, PreTrainedModel
 
+from ..data.excluded_rows import without_excluded
 from ..data.published.ava_classes import AVA_CLASSES, AVA_GROUPS
 from ..metrics.box_table import BoxTable
 from ..metrics.detection_result import DetectionResult
@@ -120,8 +121,7 @@ def evaluate_detection(
         ValueError: nothing is annotated, or the model needs boxes of people and the corpus has none.
     """
     accelerator = Accelerator() if accelerator is None else accelerator
-    if "excluded" in dataset.column_names:
-        dataset = dataset.select(np.flatnonzero([not excluded for excluded in dataset["excluded"]]))
+    dataset = without_excluded(dataset)
     if not any(labels for of_row in dataset["labels"] for labels in of_row):
         raise ValueError(f"nothing is annotated in the {dataset.num_rows} rows of split {split!r}: none to score on")
     rows_of_videos = _rows_by_video(dataset)

@@ -16,8 +16,15 @@ from .embedded_motions import envelope
 from .embedded_scenes import ActionInstance, Scene, Sprite, between, bright_colour, make_background, make_digit
 
 STORIES = ("warm alike", "warm unlike", "cold alike", "cold unlike", "warm and cold")
-# Red and yellow, blue and green.
-COLOURS = np.array([[[230, 50, 50], [235, 210, 50]], [[60, 80, 240], [50, 210, 70]]])
+RED, YELLOW, BLUE, GREEN = np.array([[230, 50, 50], [235, 210, 50], [60, 80, 240], [50, 210, 70]])
+# The colours of both glows, two ways for each class.
+GLOWS = (
+    ((RED, RED), (YELLOW, YELLOW)),
+    ((RED, YELLOW), (YELLOW, RED)),
+    ((BLUE, BLUE), (GREEN, GREEN)),
+    ((BLUE, GREEN), (GREEN, BLUE)),
+    ((YELLOW, BLUE), (BLUE, YELLOW)),
+)
 _RAMP = 2
 
 
@@ -54,16 +61,11 @@ def story_scene(rng: np.random.Generator, split: str, parameters: StoryParameter
         make_digit(rng, split, p.size, num_frames, between(rng, p.side), _grey(bright_colour(rng, background)))
         for _ in range(num_sprites)
     ]
-    label, first = int(rng.integers(len(STORIES))), int(rng.integers(2))
-    pair, is_unlike = divmod(label, 2)
-    if label < len(STORIES) - 1:
-        colours = [COLOURS[pair, first], COLOURS[pair, (first + is_unlike) % 2]]
-    else:
-        colours = [COLOURS[0, 1], COLOURS[1, 0]][:: 1 - 2 * first]
+    label, way = int(rng.integers(len(STORIES))), int(rng.integers(2))
     part = num_frames * 2 // 5
     events = [
         _glow(rng, sprites, begin, part, colour, label, p)
-        for begin, colour in zip((0, num_frames - part), colours, strict=True)
+        for begin, colour in zip((0, num_frames - part), GLOWS[label][way], strict=True)
     ]
     return Scene(p.size, num_frames, background, sprites, events)
 

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional
 
 from ...configuration.configuration_collaborative_memory import CollaborativeMemoryConfig
+from ...data.excluded_rows import without_excluded
 from ...processing.decoding import open_video
 from ...processing.key_frame_clips import clip_times, context_times, film_span, iterate_clips
 from ...processing.processing_collaborative_memory import CollaborativeMemoryVideoProcessor
@@ -55,10 +56,9 @@ class KeyTimeClips(TorchDataset):
         self.side = processor.crop_size.height
         if processor.crop_size.width != self.side:
             raise ValueError(f"clips are cropped to squares, but crop_size is {processor.crop_size}")
-        excluded = dataset["excluded"] if "excluded" in dataset.column_names else [False] * dataset.num_rows
-        people = [len(boxes) for boxes in dataset["boxes"]]
-        kept = [row for row, (out, count) in enumerate(zip(excluded, people, strict=True)) if count and not out]
-        if not kept:
+        dataset = without_excluded(dataset)
+        kept = np.flatnonzero([len(boxes) for boxes in dataset["boxes"]])
+        if not len(kept):
             raise ValueError("the training split has no key time with people that is not excluded")
         columns = [name for name in READ_COLUMNS if name in dataset.column_names]
         self._rows = dataset.select(kept).select_columns(columns)

@@ -5,7 +5,7 @@ That the framework is trained end to end on AVA is the paper's (Yang et al., CVP
 reconstruction, after the recipes of SlowFast's zoo.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,18 +16,16 @@ from torch.utils.data import Dataset
 from ...configuration.configuration_collaborative_memory import CollaborativeMemoryConfig
 from ...configuration.configuration_video_resnet import MULTI_LABEL, VideoResNetConfig
 from ...data.contracts import class_names_of
-from ...data.corpora import load_corpus
-from ...evaluation.action_detection_evaluation import evaluate_detection
 from ...evaluation.evaluation import Evaluation
 from ...modeling.modeling_collaborative_memory import CollaborativeMemoryForActionDetection
 from ...modeling.modeling_video_resnet import VideoResNetForVideoClassification
 from ...processing.processing_collaborative_memory import CollaborativeMemoryVideoProcessor
 from ..arguments import TrainingArguments, argument
-from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..initial_weights import take_weights
-from ..recipe import Progress, Recipe
+from ..recipe import Progress
 from ..sections import MODEL, PROCESSOR
 from ..stage_plan import Stage
+from .action_detectors import ActionDetectionRecipe
 from .key_time_clips import KeyTimeClips, collate_boxes
 from .recipe_collaborative_memory import BACKBONE
 from .residual_video import decay_groups, part_by_rate
@@ -70,24 +68,12 @@ class MemoryDetectionArguments(TrainingArguments):
         )
 
 
-class CollaborativeMemoryDetectionRecipe(Recipe):
+class CollaborativeMemoryDetectionRecipe(ActionDetectionRecipe):
     """Trains a detector that is given the boxes of people."""
 
     method = "collaborative_memory_detection"
-    task = "action-detection"
     arguments_class = MemoryDetectionArguments
     args: MemoryDetectionArguments
-
-    def prepare_data(self) -> None:
-        """Load the corpus.
-
-        Raises:
-            ValueError: for missing splits.
-        """
-        corpus = load_corpus(self.args.dataset_name, data_dir=self.args.data_dir, task=self.task)
-        self.eval_split = choose_eval_split(self.args, corpus)
-        self.train = corpus[TRAIN_SPLIT]
-        self.evaluation = None if self.eval_split is None else corpus[self.eval_split]
 
     def build_model(self) -> CollaborativeMemoryForActionDetection:
         """Make the model for the corpus's classes, and fill it from other weights where these are given.
@@ -139,17 +125,4 @@ class CollaborativeMemoryDetectionRecipe(Recipe):
 
     def evaluate(self, model: CollaborativeMemoryForActionDetection, stage_index: int, *, final: bool) -> Evaluation:
         """Score what is said of the corpus's proposals, or of the true boxes where it has none."""
-        return evaluate_detection(
-            model,
-            self.processor,
-            self.evaluation,
-            split=self.eval_split,
-            accelerator=self.accelerator,
-            batch_size=self.args.per_device_eval_batch_size,
-            proposal_threshold=self.args.proposal_threshold,
-        )
-
-    def sample_names(self, stage_index: int, items: Sequence[Any]) -> list[str]:
-        """Name samples by their video and key time."""
-        clips = self.train_dataset(stage_index)
-        return [clips.name(index) for _, index in items]
+        return self.score(model, proposal_threshold=self.args.proposal_threshold)

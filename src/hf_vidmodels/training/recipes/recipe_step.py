@@ -5,7 +5,7 @@ The first stage trains a view of the model: its trunk, its context network and t
 one long chunk. The second begins with copies of that head in every step; classifiers and local branches start anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,17 +18,15 @@ from torch.utils.data import Dataset
 from ...configuration.configuration_step import CLASSIFICATION, StepConfig
 from ...conversion.i3d_weights import load_i3d_weights
 from ...data.contracts import class_names_of
-from ...data.corpora import load_corpus
-from ...evaluation.action_detection_evaluation import evaluate_detection
 from ...evaluation.evaluation import Evaluation
 from ...modeling.modeling_step import StepForActionDetection
 from ...processing.processing_step import StepVideoProcessor
 from ..arguments import CommonSchedule, TrainingArguments, argument
-from ..corpus_splits import TRAIN_SPLIT, choose_eval_split
 from ..initial_weights import take_weights
-from ..recipe import Progress, Recipe
+from ..recipe import Progress
 from ..sections import MODEL, PROCESSOR
 from ..stage_plan import Stage
+from .action_detectors import ActionDetectionRecipe
 from .step_augmentation import TubeAugmentation
 from .step_clips import StepTrainingClips, collate_clips_with_people
 from .step_schedules import cosine_share, stepped_share
@@ -103,28 +101,16 @@ class StepArguments(TrainingArguments):
             raise ValueError("model_name_or_path and i3d_weights exclude each other: the model has a trunk.")
 
 
-class StepRecipe(Recipe):
+class StepRecipe(ActionDetectionRecipe):
     """Trains a detector in two stages, the first of which a recipe file may leave out."""
 
     method = "step"
-    task = "action-detection"
     arguments_class = StepArguments
     args: StepArguments
 
     def stages(self) -> list[Stage]:
         """Classification where the recipe lists it, then detection."""
         return [Stage(CLASSIFICATION_STAGE, optional=True), Stage(DETECTION_STAGE)]
-
-    def prepare_data(self) -> None:
-        """Load the corpus.
-
-        Raises:
-            ValueError: for missing splits.
-        """
-        corpus = load_corpus(self.args.dataset_name, data_dir=self.args.data_dir, task=self.task)
-        self.eval_split = choose_eval_split(self.args, corpus)
-        self.train = corpus[TRAIN_SPLIT]
-        self.evaluation = None if self.eval_split is None else corpus[self.eval_split]
 
     def build_model(self) -> StepForActionDetection:
         """Make the model for the corpus's classes, and fill it from other weights where these are given."""
@@ -229,19 +215,7 @@ class StepRecipe(Recipe):
         """Score the detections of the last step; in the first stage the classes of true boxes."""
         if self._classifies(stage_index) and not final:
             model = classifying_view(model, train_batch_norms=False).eval()
-        return evaluate_detection(
-            model,
-            self.processor,
-            self.evaluation,
-            split=self.eval_split,
-            accelerator=self.accelerator,
-            batch_size=self.args.per_device_eval_batch_size,
-        )
-
-    def sample_names(self, stage_index: int, items: Sequence[Any]) -> list[str]:
-        """Name samples by their video and key time."""
-        clips = self.train_dataset(stage_index)
-        return [clips.name(index) for _, index in items]
+        return self.score(model)
 
     def _classifies(self, stage_index: int) -> bool:
         return self.plan[stage_index].name == CLASSIFICATION_STAGE

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from ...configuration.configuration_step import StepConfig
+from ...data.excluded_rows import without_excluded
 from ...processing.decoding import open_video
 from ...processing.key_frame_clips import clip_times, iterate_clips
 from ...processing.processing_step import StepVideoProcessor
@@ -57,8 +58,7 @@ class StepTrainingClips(TorchDataset):
     ) -> None:
         self.processor, self.config, self.seed = processor, config, seed
         self.augmentation, self.draws_proposals = augmentation, draws_proposals
-        if "excluded" in dataset.column_names:
-            dataset = dataset.select(np.flatnonzero([not excluded for excluded in dataset["excluded"]]))
+        dataset = without_excluded(dataset)
         if not dataset.num_rows:
             raise ValueError("the training split has no key time that is not excluded")
         self._rows = dataset.select_columns([name for name in READ_COLUMNS if name in dataset.column_names])
