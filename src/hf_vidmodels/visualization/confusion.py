@@ -50,7 +50,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], title: str) -
     names = [plain_text(class_names[index]) for index in shown]
     axes.set_xticks(range(len(shown)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), names, fontsize=7)
-    axes.set_xlabel("answer")
+    axes.set_xlabel("answer, in % of the pictures of a true class")
     axes.set_ylabel("truth")
     axes.set_title(plain_text(title), fontsize=9, loc="left")
     if len(shown) <= MOST_NUMBERED:

@@ -104,7 +104,10 @@ def draw_motion(
     columns = len(frames)
     size = (PANEL_INCHES * (columns + 1), PANEL_INCHES * len(rows) + 0.6)
     figure = new_figure(figsize=size, layout="constrained")
-    figure.suptitle(plain_text(title), x=0.01, ha="left", fontsize=10)
+    heading = (
+        f"{title}\nwhere everything moves until the next frame: the colour is the direction, its strength the length"
+    )
+    figure.suptitle(plain_text(heading), x=0.01, ha="left", fontsize=10)
     panels = figure.subplots(len(rows), columns + 1, squeeze=False)
     for row, (name, pictures) in enumerate(zip(ROWS, rows, strict=True)):
         for axes, picture in zip(panels[row], pictures, strict=False):
