@@ -24,6 +24,7 @@ from .layers.segment_attention import (
     proposal_membership,
     valid_slots,
 )
+from .layers.starting_weights import start_norm
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.bag_losses import soft_cross_entropy, topk_mean, uncertain_cross_entropy
 from .ops.proposal_guidance import GuidedSnippets, guide_snippets
@@ -216,9 +217,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
             init.zeros_(module.mean)
             init.ones_(module.std)
         elif isinstance(module, nn.BatchNorm1d):
-            for zeros in (module.weight, module.bias, module.running_mean, module.num_batches_tracked):
-                init.zeros_(zeros)
-            init.ones_(module.running_var)
+            start_norm(module, scale=0.0)
 
     def forward(
         self,

@@ -25,6 +25,7 @@ from ..configuration.configuration_cross_x import (
 )
 from .layers.convolution_blocks import ResNetStem
 from .layers.part_blocks import Excitations, PartBottleneck, PartMerge
+from .layers.starting_weights import start_norm
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.classification_loss import classification_loss
 from .ops.part_losses import c3s_loss, cross_layer_loss
@@ -119,11 +120,7 @@ class CrossXForImageClassification(VidModelsPreTrainedModel):
         if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            start_norm(module)
         elif isinstance(module, nn.Linear):
             _init_uniform(module.weight, module.bias, module.in_features)
         elif isinstance(module, Excitations):

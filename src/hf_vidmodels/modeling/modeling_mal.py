@@ -21,7 +21,8 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_mal import NETWORKS, UPSAMPLE_BEFORE_LAYER, MalConfig
-from .backbones.vit import VisionTransformer, default_conv_init
+from .backbones.vit import VisionTransformer
+from .layers.starting_weights import start_uniform
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.box_sizes import size_buckets
 from .ops.mask_losses import box_bag_loss, crf_loss
@@ -224,7 +225,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
-            default_conv_init(module)
+            start_uniform(module)
 
     def train(self, mode: bool = True) -> "MalForMaskLabeling":
         """Set the mode; the teacher stays in evaluation mode."""

@@ -19,13 +19,13 @@ from transformers.utils import ModelOutput
 
 from ..configuration.configuration_semiformer import BOTH, CONV, TRANSFORMER, SemiformerConfig
 from .layers.convolution_blocks import ConvMixerEmbedding, ResNetStem
+from .layers.starting_weights import start_norm, start_transformer_linear, start_truncated_normal
 from .layers.two_stream_block import TokenEmbeddings, TwoStreamBlock, conv_block, transformer_block
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.consistency_losses import consistency_loss
 from .ops.pseudo_labels import pseudo_labels
 from .ops.semi_supervised_loss import labelled_losses, unlabelled_losses
 
-TRUNCATION = 2.0
 # Convolutions are faster with channels last, on CPUs too.
 MAP_FORMAT = torch.channels_last
 
@@ -151,16 +151,9 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
         if isinstance(module, nn.Linear):
-            init.trunc_normal_(module.weight, std=std, a=-TRUNCATION, b=TRUNCATION)
-            if module.bias is not None:
-                init.zeros_(module.bias)
+            start_transformer_linear(module, std)
         elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            if isinstance(module, nn.BatchNorm2d):
-                init.zeros_(module.running_mean)
-                init.ones_(module.running_var)
-                init.zeros_(module.num_batches_tracked)
+            start_norm(module)
         elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
@@ -169,7 +162,7 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
         elif isinstance(module, TokenEmbeddings):
             for parameter in (module.cls_token, module.positions):
                 if parameter is not None:
-                    init.trunc_normal_(parameter, std=std, a=-TRUNCATION, b=TRUNCATION)
+                    start_truncated_normal(parameter, std)
 
     def forward(
         self,

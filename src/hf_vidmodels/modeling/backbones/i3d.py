@@ -18,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from ...configuration.configuration_i3d import TAIL_BLOCKS, TRUNK_BLOCKS, I3dConfig
+from ..layers.starting_weights import start_norm
 from ..modeling_base import VidModelsPreTrainedModel
 
 # Gain of PyTorch's own initial values of convolutions.
@@ -56,11 +57,7 @@ def initialize_i3d_layer(module: nn.Module) -> None:
     if isinstance(module, nn.Conv3d):
         init.kaiming_uniform_(module.weight, a=UNIFORM_SLOPE)
     elif isinstance(module, nn.BatchNorm3d):
-        init.ones_(module.weight)
-        init.zeros_(module.bias)
-        init.zeros_(module.running_mean)
-        init.ones_(module.running_var)
-        init.zeros_(module.num_batches_tracked)
+        start_norm(module)
 
 
 class I3dModel(I3dPreTrainedModel):

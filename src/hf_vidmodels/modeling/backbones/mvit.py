@@ -15,6 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ...configuration.configuration_backbones import Grid, MvitBlockPlan, MvitConfig, Pooling
 from ..layers.attention import attend
+from ..layers.starting_weights import start_truncated_normal
 from .video_transformer import (
     TokenFilter,
     TransformerMlp,
@@ -22,7 +23,6 @@ from .video_transformer import (
     VideoTransformerOutput,
     drop_path_rates,
     project_patches,
-    truncated_normal,
 )
 
 
@@ -52,7 +52,7 @@ class MvitModel(VideoTransformer):
         super()._init_weights(module)
         if isinstance(module, MvitEmbeddings):
             for parameter in module.parameters(recurse=False):
-                truncated_normal(parameter, self.config.initializer_range)
+                start_truncated_normal(parameter, self.config.initializer_range)
 
     def forward(
         self,

@@ -26,6 +26,7 @@ from ...configuration.configuration_video_resnet import (
 )
 from ..layers.convolution_forms import fold_batch_norms
 from ..layers.nonlocal_block import NonlocalBlock
+from ..layers.starting_weights import start_norm
 from ..modeling_base import VidModelsPreTrainedModel
 
 # Takes a map (B, C, T, H, W) of the first pathway and gives the one that the network goes on with, of the same
@@ -122,11 +123,7 @@ def initialize_residual_layer(module: nn.Module, classifier_std: float) -> None:
         if module.bias is not None:
             init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm3d):
-        (init.zeros_ if getattr(module, "starts_at_zero", False) else init.ones_)(module.weight)
-        init.zeros_(module.bias)
-        init.zeros_(module.running_mean)
-        init.ones_(module.running_var)
-        init.zeros_(module.num_batches_tracked)
+        start_norm(module, scale=0.0 if getattr(module, "starts_at_zero", False) else 1.0)
     elif isinstance(module, nn.Linear):
         init.normal_(module.weight, std=classifier_std)
         init.zeros_(module.bias)

@@ -16,6 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ...configuration.configuration_backbones import Grid, VideoSwinConfig
 from ..layers.attention import attend
 from ..layers.shifted_windows import fit_window, relative_position_index, window_layout
+from ..layers.starting_weights import start_truncated_normal
 from .video_transformer import (
     TokenFilter,
     TransformerMlp,
@@ -23,7 +24,6 @@ from .video_transformer import (
     VideoTransformerOutput,
     drop_path_rates,
     project_patches,
-    truncated_normal,
 )
 
 
@@ -55,7 +55,7 @@ class VideoSwinModel(VideoTransformer):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, WindowAttention):
-            truncated_normal(module.position_bias_table, self.config.initializer_range)
+            start_truncated_normal(module.position_bias_table, self.config.initializer_range)
 
     def forward(
         self,

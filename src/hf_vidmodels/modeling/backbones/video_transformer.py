@@ -13,6 +13,7 @@ from transformers.activations import ACT2FN
 from transformers.utils import ModelOutput
 
 from ...configuration.configuration_backbones import Grid
+from ..layers.starting_weights import start_norm, start_transformer_linear
 from ..modeling_base import VidModelsPreTrainedModel
 
 # A CPU's cache holds so many numbers between the two layers of an MLP; with many more of them in memory at once, much
@@ -86,12 +87,9 @@ class VideoTransformer(VidModelsPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            truncated_normal(module.weight, self.config.initializer_range)
-            if module.bias is not None:
-                init.zeros_(module.bias)
+            start_transformer_linear(module, self.config.initializer_range)
         elif isinstance(module, nn.LayerNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
+            start_norm(module)
         elif isinstance(module, nn.Conv3d):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             if module.bias is not None:
@@ -121,11 +119,6 @@ def project_patches(projection: nn.Conv3d, pixel_values: torch.Tensor) -> torch.
     weight = projection.weight.contiguous(memory_format=torch.channels_last_3d)
     maps = nn.functional.conv3d(clips, weight, projection.bias, projection.stride, projection.padding)
     return maps.permute(0, 2, 3, 4, 1)
-
-
-def truncated_normal(parameter: torch.Tensor, std: float) -> None:
-    """Draw from a normal distribution cut at +-2."""
-    init.trunc_normal_(parameter, std=std, a=-2.0, b=2.0)
 
 
 def drop_path_rates(rate: float, count: int) -> list[float]:

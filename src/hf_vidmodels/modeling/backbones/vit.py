@@ -9,20 +9,19 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
-from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ...configuration.configuration_vit import VisionTransformerConfig
+from ..layers.starting_weights import start_norm, start_transformer_linear, start_truncated_normal, start_uniform
 from ..modeling_base import VidModelsPreTrainedModel
 
 STEM_CHANNEL_DIVISORS = (8, 4, 2, 1)
 STEM_NORM_EPS = 1e-6
 # Keeps the floor of the output size at the wanted grid; the official code maps coordinates with the same factor.
 RESIZE_GUARD = 0.1
-TRUNCATION = 2.0
 
 
 class LinearPatchEmbedding(nn.Conv2d):
@@ -188,17 +187,14 @@ class VisionTransformer(VidModelsPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
         if isinstance(module, nn.Linear):
-            init.trunc_normal_(module.weight, std=std, a=-TRUNCATION, b=TRUNCATION)
-            if module.bias is not None:
-                init.zeros_(module.bias)
+            start_transformer_linear(module, std)
         elif isinstance(module, nn.LayerNorm | nn.GroupNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
+            start_norm(module)
         elif isinstance(module, nn.Conv2d):
-            default_conv_init(module)
+            start_uniform(module)
         elif isinstance(module, VisionTransformerEmbeddings):
             for parameter in (module.cls_token, module.position_embeddings):
-                init.trunc_normal_(parameter, std=std, a=-TRUNCATION, b=TRUNCATION)
+                start_truncated_normal(parameter, std)
 
     def forward(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
@@ -238,11 +234,3 @@ class VisionTransformer(VidModelsPreTrainedModel):
             self.embeddings.patch_embeddings.requires_grad_(False)
         for block in self.blocks[max(first, 1) - 1 : max(last, 0)]:
             block.requires_grad_(False)
-
-
-def default_conv_init(module: nn.Conv2d | nn.Linear) -> None:
-    """Initialise a convolution or linear layer as PyTorch does by default: uniform, by the number of inputs."""
-    bound = module.weight[0].numel() ** -0.5
-    init.uniform_(module.weight, -bound, bound)
-    if module.bias is not None:
-        init.uniform_(module.bias, -bound, bound)
