@@ -270,7 +270,7 @@ CrossXConfig.presets = {
     "cross_x_senet50_aircraft": _published(100, "avg", (0.5, 0.1, 0.1), backbone_type=SENET),
     "embedded-cross-x": {
         "image_size": 64,
-        "crop_margin": 1.0,
+        "crop_margin": 1.125,
         "depths": [1, 1, 2, 2],
         "embedding_size": 8,
         "base_width": 4,

@@ -29,7 +29,7 @@ FINGERPRINTS = {
     "tubes": ("db90fb314d964732", "d9d2c20f2929ec46"),
     "objects": ("7b0acded401c4f9e", "d45c7928a2ea554b"),
     "stories": ("38cfd17b29b5b67d", "3e5d18267150dc9b"),
-    "styles": ("1da9bff75ed0de5e", "5787592e0c0449cf"),
+    "styles": ("e71351d620a5e81b", "25ea294f0e34881a"),
     "motions": ("be1305962cf4a3b7", "338393c5d2dd1fea"),
 }
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hf_vidmodels.data.embedded.embedded_corpora import compose_embedded_scene
+from hf_vidmodels.data.embedded.embedded_motions import SUBPIXELS
 from hf_vidmodels.data.embedded.embedded_styles import (
     DETAILS,
     STROKES,
@@ -57,7 +58,7 @@ def test_clutter_stays_away_from_the_digit_and_the_digit_inside_the_picture():
     for number in range(50):
         *clutter, digit = compose_embedded_scene("styles", "test", number).sprites
         x, y, size = (int(values[0]) for values in (digit.poses.x, digit.poses.y, digit.poses.size))
-        assert size // 2 <= min(x, y) and max(x, y) <= 64 * 64 - size // 2
+        assert size // 2 <= min(x, y) and max(x, y) <= P.size * SUBPIXELS - size // 2
         for piece in clutter:
             apart = max(abs(int(piece.poses.x[0]) - x), abs(int(piece.poses.y[0]) - y))
             assert apart > 0.44 * size

@@ -52,8 +52,8 @@ class StyleParameters:
         clutter: number of pieces.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 12000), ("validation", 600), ("test", 1500))
-    size: int = 64
+    splits: tuple[tuple[str, int], ...] = (("train", 1000), ("validation", 1500), ("test", 1500))
+    size: int = 72
     side: tuple[int, int] = (46, 58)
     thickness: tuple[int, int] = (60, 90)
     slant: tuple[int, int] = (-20, 20)
