@@ -1,4 +1,4 @@
-"""All speed measurements of ASM-Loc in turn: mAP evaluator, post-processing, `localize`.
+"""All speed measurements of ASM-Loc in turn: mAP evaluator, post-processing, networks, `localize`.
 
     python benchmarks/speed_asm_loc.py
 
@@ -8,7 +8,7 @@ target.
 
 from benchmark_parts import run_parts
 
-PARTS = ("speed_temporal_map.py", "speed_post_processing.py", "speed_localize.py")
+PARTS = ("speed_temporal_map.py", "speed_post_processing.py", "speed_asm_loc_network.py", "speed_localize.py")
 
 if __name__ == "__main__":
     run_parts(PARTS)

@@ -19,6 +19,9 @@ def build_optimizer(groups: list[dict[str, Any]], args: TrainingArguments) -> Op
     """
     if not any(group["params"] for group in groups):
         raise ValueError("Nothing to train: no parameter of this stage requires gradients.")
+    # On CPUs one pass over all values, where PyTorch's own choice makes one per operation; elsewhere that stands.
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    is_fused = True if all(parameter.device.type == "cpu" for parameter in parameters) else None
     if args.optim == "sgd":
         return torch.optim.SGD(
             groups,
@@ -26,6 +29,7 @@ def build_optimizer(groups: list[dict[str, Any]], args: TrainingArguments) -> Op
             momentum=args.sgd_momentum,
             weight_decay=args.weight_decay,
             nesterov=args.sgd_nesterov,
+            fused=is_fused,
         )
     adam = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[args.optim]
     return adam(
@@ -34,6 +38,7 @@ def build_optimizer(groups: list[dict[str, Any]], args: TrainingArguments) -> Op
         betas=(args.adam_beta1, args.adam_beta2),
         eps=args.adam_epsilon,
         weight_decay=args.weight_decay,
+        fused=is_fused,
     )
 
 

@@ -20,6 +20,9 @@ from ..seeding import sample_generator
 
 Proposals = Mapping[str, Mapping[str, np.ndarray]]
 
+# Every map holds a file open, of which a process often may have 1024.
+MOST_KEPT_MAPS = 256
+
 
 @dataclass(frozen=True)
 class _Guidance:
@@ -57,6 +60,7 @@ class GuidedTrainingVideos(Dataset):
         self.config = config
         self.seed = seed
         self._guidance: dict[int, _Guidance] = {}
+        self._maps: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -66,7 +70,7 @@ class GuidedTrainingVideos(Dataset):
         """Sample one video for one epoch."""
         epoch, index = position
         config, label_ids = self.config, self.videos.labels[index]
-        rows = self.videos.load(index, config.hidden_size)
+        rows = self._load(index)
         guidance = None if self.proposals is None else self._guide(index, len(rows))
         if guidance is not None and guidance.weights is not None:
             rows = warp_features(rows, guidance.weights)
@@ -79,6 +83,15 @@ class GuidedTrainingVideos(Dataset):
             item["pseudo_labels"] = np.zeros((config.num_snippets, config.num_labels + 1), dtype=np.float32)
             item["pseudo_labels"][:, guidance.classes] = guidance.labels
         return item
+
+    def _load(self, index: int) -> np.ndarray:
+        """Read the features of one video; those that lie in memory maps are opened and checked once, up to a bound."""
+        if index in self._maps:
+            return self._maps[index]
+        rows = self.videos.load(index, self.config.hidden_size)
+        if isinstance(rows, np.memmap) and len(self._maps) < MOST_KEPT_MAPS:
+            self._maps[index] = np.asarray(rows)
+        return rows
 
     def _guide(self, index: int, num_features: int) -> _Guidance:
         """Place the proposals of one video, once for the whole step."""
