@@ -16,6 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ...configuration.configuration_backbones import Grid, MvitBlockPlan, MvitConfig, Pooling
 from ..layers.attention import attend
 from ..layers.starting_weights import start_truncated_normal
+from ..ops.depthwise_convolution import depthwise_conv3d
 from .video_transformer import (
     TokenFilter,
     TransformerMlp,
@@ -275,7 +276,7 @@ class HeadPooling(nn.Module):
         channels = maps.shape[1]
         weight = self.convolution.weight
         weight = torch.cat([weight] * (channels // len(weight)))
-        return nn.functional.conv3d(maps, weight, stride=stride, padding=padding, groups=channels)
+        return depthwise_conv3d(maps, weight, stride, padding)
 
 
 def pool_tokens(
