@@ -290,7 +290,11 @@ def pool_tokens(
 
 def split_class_token(tokens: torch.Tensor, has_class_token: bool) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Part tokens (B, N, C) into the class token in front, where there is one, and the patches."""
-    return (tokens[:, :1], tokens[:, 1:]) if has_class_token else (None, tokens)
+    if not has_class_token:
+        return None, tokens
+    # Gradients of two slices would each be filled up with zeros and then added; those of a split are joined.
+    class_token, patches = tokens.split((1, tokens.shape[1] - 1), dim=1)
+    return class_token, patches
 
 
 def join_class_token(class_token: torch.Tensor | None, patches: torch.Tensor) -> torch.Tensor:
