@@ -314,10 +314,8 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         """
         if self.student is None or self.teacher is None:
             raise ValueError("update_teacher needs a model with use_student and use_teacher both true")
-        momentum = self.config.teacher_momentum
         theirs, ours = list(self.teacher.parameters()), list(self.student.parameters())
-        torch._foreach_mul_(theirs, momentum)
-        torch._foreach_add_(theirs, ours, alpha=1 - momentum)
+        torch._foreach_lerp_(theirs, ours, 1 - self.config.teacher_momentum)
 
     def drop_network(self, name: str) -> None:
         """Free one network, `"student"` or `"teacher"`, so that the other is saved alone.
