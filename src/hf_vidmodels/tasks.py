@@ -81,6 +81,9 @@ STEP = Option(
     "step", "step of the cascade that answers, counted from 0 (default: the one chosen in training)", {"type": int}
 )
 EMBED_VIDEO = Option("embed_video", "put the video into its page (default: link to it)", {"action": "store_true"})
+NO_FIGURES = Option(
+    "no_figures", "write what is found, and draw no pictures, films and pages", {"action": "store_true"}
+)
 TOP_K = Option("top_k", "keep so many results of each input at most", {"type": int})
 
 TASKS = {
@@ -96,7 +99,7 @@ TASKS = {
             evaluate=".evaluation.image_classification_evaluation:evaluate_on_corpus",
             find_inputs=".commands.input_files:find_pictures",
             predict=".commands.predict_image_classes:predict_image_classes",
-            predict_options=(TOP_K,),
+            predict_options=(TOP_K, NO_FIGURES),
         ),
         Task(
             name="video-classification",
@@ -117,7 +120,7 @@ TASKS = {
                 MEDIA_DIR,
                 SKIP_MISSING_FILES,
             ),
-            predict_options=(TOP_K, NUM_VIEWS, NUM_CROPS, MIXED_PRECISION),
+            predict_options=(TOP_K, NUM_VIEWS, NUM_CROPS, MIXED_PRECISION, NO_FIGURES),
         ),
         Task(
             name="motion-pretraining",
@@ -144,6 +147,7 @@ TASKS = {
             find_inputs=".commands.input_files:find_pictures",
             predict=".commands.predict_masks:label_pictures",
             predict_options=(
+                NO_FIGURES,
                 Option(
                     "boxes",
                     "COCO instance file, or JSON with the boxes xyxy of each picture by its name",
@@ -171,6 +175,7 @@ TASKS = {
                 TOP_K,
                 STEP,
                 EMBED_VIDEO,
+                NO_FIGURES,
                 Option("truth", "corpus whose true segments are drawn beside what is found, by name of the video"),
             ),
         ),
@@ -201,6 +206,7 @@ TASKS = {
                 STEP,
                 EMBED_VIDEO,
                 MIXED_PRECISION,
+                NO_FIGURES,
                 Option(
                     "proposals",
                     "CSV of the boxes of people in AVA's form, for a model that needs them",
@@ -221,6 +227,7 @@ TASKS = {
             predict=".commands.predict_attention:explain_pictures",
             predict_options=(
                 TOP_K,
+                NO_FIGURES,
                 Option("objective", "of the attention: class_specific, centered or class_oblivious (the first)"),
                 Option("classes", "class names or ids to explain (default: the best TOP_K, or 1)", {"nargs": "+"}),
             ),

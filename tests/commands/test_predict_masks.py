@@ -29,10 +29,15 @@ def model(tmp_path_factory):
 def predict(model, tmp_path):
     """Label the pictures below `tmp_path / "in"` with boxes as given in a file."""
 
-    def run(boxes=None, threshold=None):
+    def run(boxes=None, threshold=None, no_figures=False):
         file = None if boxes is None else write_json_file(tmp_path / "boxes.json", boxes)
         arguments = argparse.Namespace(
-            model=model, output_dir=tmp_path / "out", device="cpu", threshold=threshold, boxes=file
+            model=model,
+            output_dir=tmp_path / "out",
+            device="cpu",
+            threshold=threshold,
+            boxes=file,
+            no_figures=no_figures,
         )
         label_pictures(arguments, find_pictures(tmp_path / "in"), Accelerator(cpu=True))
         return json.loads((tmp_path / "out" / "masks.json").read_text())
@@ -63,6 +68,12 @@ def test_boxes_and_class_names_of_a_coco_file_are_taken(predict):
         ("cat", [10, 5, 30, 25]),
     ]
     assert [answer["label"] for answer in answers["deep/b.png"]] == ["cat"]
+
+
+def test_without_figures_masks_are_written_alone(predict, tmp_path, capsys):
+    assert list(predict(no_figures=True)) == ["a.png", "deep/b.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["masks.json"]
+    assert "wrote masks.json of 2 pictures" in capsys.readouterr().out
 
 
 def test_without_boxes_the_whole_picture_is_one(predict):

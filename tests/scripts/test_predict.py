@@ -46,6 +46,23 @@ def test_a_folder_gives_predictions_pictures_pages_and_a_table(checkpoint, input
     assert any(line.split()[:3] == ["match", "3.8", "s"] for line in lines)
 
 
+def test_without_figures_the_same_is_found_and_nothing_drawn(checkpoint, inputs, tmp_path, predict):
+    texts = []
+    for words in (["--no_figures"], []):
+        status, out, err = predict("--model", checkpoint, "--input", inputs, *words)
+        assert status == 0, err
+        texts.append((tmp_path / "out" / "predictions.json").read_text())
+        if words:
+            assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.json"]
+            assert "wrote predictions.json of 2 videos" in out
+    assert texts[0] == texts[1]
+
+
+def test_how_to_draw_cannot_be_said_without_figures(checkpoint, inputs, predict):
+    status, _, err = predict("--model", checkpoint, "--input", inputs, "--no_figures", "--embed_video")
+    assert status != 0 and "--embed_video says how to draw, and --no_figures not to" in err
+
+
 def test_two_processes_share_the_inputs_and_one_writes_what_all_found(checkpoint, inputs, tmp_path, predict):
     np.save(inputs / "narrow.npy", np.zeros((3, 4), np.float32))
     assert predict("--model", checkpoint, "--input", inputs)[0] == 2

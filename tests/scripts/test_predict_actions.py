@@ -75,6 +75,22 @@ def test_a_folder_of_films_gives_files_and_pictures(checkpoint, films, proposals
     assert "person 1" in out
 
 
+def test_without_figures_the_same_people_are_found_and_no_film_is_written(
+    checkpoint, films, proposals, tmp_path, predict
+):
+    found = []
+    for words in (["--no_figures"], []):
+        status, out, err = predict(
+            *("--model", checkpoint, "--input", films / "street.mp4", "--proposals", proposals, *words)
+        )
+        assert status == 0, err
+        table = [line for line in out.splitlines() if not line.startswith("wrote")]
+        found.append(((tmp_path / "out" / "predictions.json").read_text(), table))
+        if words:
+            assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.json", "street.csv"]
+    assert found[0] == found[1]
+
+
 def test_bfloat16_says_nearly_the_same_of_the_same_boxes(checkpoint, films, proposals, tmp_path, predict):
     scores = []
     for choice in ("no", "bf16"):

@@ -43,6 +43,15 @@ def test_a_folder_of_pictures_gives_a_sheet_and_a_table(predict, pictures, check
     assert set(answers["a.png"][0]["box"]) == {"xmin", "ymin", "xmax", "ymax"}
 
 
+def test_without_figures_boxes_and_scores_are_written_alone(predict, pictures, checkpoint, tmp_path):
+    status, out, err = predict("--model", checkpoint, "--input", pictures, "--no_figures")
+    assert status == 0, err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["attention.json"]
+    answers = json.loads((tmp_path / "out" / "attention.json").read_text())
+    assert "heatmap" not in answers["a.png"][0] and "box" in answers["a.png"][0]
+    assert "wrote attention.json of 2 pictures" in out
+
+
 @pytest.mark.filterwarnings("ignore:.*has no image processor")
 def test_any_classifier_is_shown_for_chosen_classes(predict, pictures, tmp_path):
     ResNetForImageClassification(l2_caf_config().network_config).save_pretrained(tmp_path / "resnet")

@@ -55,6 +55,13 @@ def test_a_folder_gives_classes_film_strips_and_videos_of_what_was_kept(predict,
     assert np.asarray(Image.open(tmp_path / "out" / "a.png")).shape[1] > 500
 
 
+def test_without_figures_nothing_is_drawn(predict, checkpoint, videos, tmp_path):
+    status, out, err = predict("--model", checkpoint, "--input", videos, "--no_figures")
+    assert status == 0, err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.json"]
+    assert "film strips" not in out
+
+
 def test_all_classes_of_all_views_are_averaged_probabilities(predict, checkpoint, videos, tmp_path):
     predict("--model", checkpoint, "--input", videos / "a.mp4", "--num_views", 3, "--num_crops", 3)
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())["a"]

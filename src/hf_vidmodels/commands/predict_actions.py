@@ -28,7 +28,7 @@ from ..processing.second_folders import is_second_folders
 from ..text_tables import print_table
 from ..visualization.action_frames import draw_action_frames
 from ..visualization.figures import save_figure
-from ..visualization.followed_people import action_spans, annotated_frames, follow_people
+from ..visualization.followed_people import FollowedPerson, action_spans, annotated_frames, follow_people
 from ..visualization.timeline_page import write_timeline_page
 from .opened_models import open_model
 from .predict_video_classes import find_classified_videos
@@ -104,7 +104,8 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
     Raises:
         ValueError: when the model needs boxes and --proposals gives none, or at the end when some could not be read.
     """
-    require("matplotlib", "drawing predictions")
+    if not arguments.no_figures:
+        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device)
     if model.needs_boxes and arguments.proposals is None:
         raise ValueError(
@@ -125,7 +126,11 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
             [{"video": name, **_at_least(one, arguments.threshold or 0.0)} for one in found],
             ava_ids(model.config.id2label),
         )
-        spans = draw_film(arguments, name, source, film, key_frames)
+        if arguments.no_figures:
+            people, spacing = follow_people(key_frames), spacing_of(key_frames)
+            spans = spans_in_film(people, spacing, film, film.metadata().duration)
+        else:
+            spans = draw_film(arguments, name, source, film, key_frames)
         PredictionJournal(arguments, {name: source}, f"{name}.journal").remove()
         return [_written(key_frame) for key_frame in key_frames], table_rows(name, spans)
 
@@ -136,7 +141,8 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
     if accelerator.is_main_process:
         print_table(("film", "who: what", "score", "from", "to"), found.rows)
         report_failures(found.failures, len(films), "films could not be predicted on")
-        print(f"\nwrote predictions.json and CSV, film, stills, page of {len(films)} films to {arguments.output_dir}")
+        what = "predictions.json and CSV" + ("" if arguments.no_figures else ", film, stills, page")
+        print(f"\nwrote {what} of {len(films)} films to {arguments.output_dir}")
 
 
 def read_proposals(path: Path) -> dict[str, dict[float, np.ndarray]]:
@@ -235,8 +241,7 @@ def draw_film(
     arguments: argparse.Namespace, name: str, source: Path, film: Video, key_frames: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Write the film with its people, a sheet of stills and a page; give the spans of the timeline."""
-    times = [key_frame["timestamp"] for key_frame in key_frames]
-    spacing = float(np.diff(times).min()) if len(times) > 1 else 1.0
+    spacing = spacing_of(key_frames)
     start = getattr(film, "start_time", 0.0)
     rate = arguments.fps if np.isnan(film.frame_rate) else film.frame_rate
     people = follow_people(key_frames)
@@ -245,9 +250,8 @@ def draw_film(
     video = output_file(arguments.output_dir, name, ".mp4")
     write_video(video, annotated, rate, options=VIDEO_OPTIONS, sound_of=source if source.is_file() else None)
     draw_stills(arguments, name, source, key_frames)
-    spans = action_spans(people, spacing)
     duration = open_video(video).metadata().duration
-    spans["segments"] = np.clip(spans["segments"] - start, 0, duration)
+    spans = spans_in_film(people, spacing, film, duration)
     write_timeline_page(
         output_file(arguments.output_dir, name, ".html"),
         video,
@@ -258,6 +262,20 @@ def draw_film(
         title=name,
         embed_video=arguments.embed_video,
     )
+    return spans
+
+
+def spacing_of(key_frames: Sequence[Mapping[str, Any]]) -> float:
+    """Give the seconds between key times."""
+    times = [key_frame["timestamp"] for key_frame in key_frames]
+    return float(np.diff(times).min()) if len(times) > 1 else 1.0
+
+
+def spans_in_film(people: Sequence[FollowedPerson], spacing: float, film: Video, duration: float) -> dict[str, Any]:
+    """Give the spans of the timeline of followed people, in seconds from the first frame and inside the film."""
+    spans = action_spans(people, spacing)
+    end = np.inf if np.isnan(duration) else duration
+    spans["segments"] = np.clip(spans["segments"] - getattr(film, "start_time", 0.0), 0, end)
     return spans
 
 

@@ -37,7 +37,8 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path],
     Raises:
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
-    require("matplotlib", "drawing predictions")
+    if not arguments.no_figures:
+        require("matplotlib", "drawing predictions")
     explain = attention_pipeline(arguments)
     config = explain.model.config
     if arguments.top_k is not None:
@@ -47,7 +48,8 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path],
 
     def explain_one(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
         found = explain(read_picture(path), threshold=arguments.threshold, **settings)
-        return found, table_rows(name, found)
+        rows = table_rows(name, found)
+        return [without_heatmap(answer) for answer in found] if arguments.no_figures else found, rows
 
     def save_sheet(number: int, answers: dict[str, Any]) -> None:
         rows = [
@@ -61,17 +63,21 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path],
             del answer["heatmap"]
 
     def write(answers: dict[str, Any]) -> None:
-        kept = {
-            name: [{key: value for key, value in answer.items() if key != "heatmap"} for answer in found]
-            for name, found in answers.items()
-        }
+        kept = {name: [without_heatmap(answer) for answer in found] for name, found in answers.items()}
         write_json(arguments.output_dir / "attention.json", kept)
 
-    found = predict_each(sources, explain_one, arguments, accelerator, "picture", write, after_block=save_sheet)
+    after_block = None if arguments.no_figures else save_sheet
+    found = predict_each(sources, explain_one, arguments, accelerator, "picture", write, after_block)
     if accelerator.is_main_process:
         print_table(("picture", "class", "score", "solver", "box"), found.rows)
         report_failures(found.failures, len(sources), "pictures could not be read")
-        print(f"\nwrote {SHEET_NAME} and attention.json of {len(found.answers)} pictures to {arguments.output_dir}")
+        what = "attention.json" if arguments.no_figures else f"{SHEET_NAME} and attention.json"
+        print(f"\nwrote {what} of {len(found.answers)} pictures to {arguments.output_dir}")
+
+
+def without_heatmap(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an answer as attention.json has it."""
+    return {key: value for key, value in answer.items() if key != "heatmap"}
 
 
 def table_rows(name: str, found: Sequence[Mapping[str, Any]]) -> TableRows:

@@ -31,6 +31,8 @@ Mask labelling: pictures in, and a file of their boxes; masks.json (compressed R
 its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO files: hf-vidmodels label.
     hf-vidmodels predict --model runs/mal --input pictures --boxes boxes.json --output_dir masks
 
+Drawing takes its time: with --no_figures only what is found is written.
+
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end. The same command again
 goes on where it was stopped (in a film, at the second where it was), and tries again what failed. Several processes
 that `accelerate launch` or `--num_processes` starts share the files, each on its own device.
@@ -68,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError(f"--top_k must be at least 1, got {arguments.top_k}")
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold must lie in [0, 1], as scores do, got {arguments.threshold}")
+    if arguments.no_figures:
+        for name in ("truth", "embed_video"):
+            if getattr(arguments, name):
+                raise ValueError(f"--{name} says how to draw, and --no_figures not to; leave one of them out")
     accelerator, arguments.device = join_processes(arguments.device)
     inputs = resolve(task.find_inputs)(arguments.input)
     resolve(task.predict)(arguments, inputs, accelerator)

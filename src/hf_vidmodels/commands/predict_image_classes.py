@@ -36,7 +36,8 @@ def predict_image_classes(
     Raises:
         ValueError: at the end when some pictures could not be read.
     """
-    require("matplotlib", "drawing predictions")
+    if not arguments.no_figures:
+        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForImageClassification)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
 
@@ -61,11 +62,13 @@ def predict_image_classes(
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "predictions.json", answers)
 
-    found = predict_each(sources, classify, arguments, accelerator, "picture", write, after_block=save_sheet)
+    after_block = None if arguments.no_figures else save_sheet
+    found = predict_each(sources, classify, arguments, accelerator, "picture", write, after_block)
     if accelerator.is_main_process:
         print_table(("picture", "class", "score"), found.rows)
         report_failures(found.failures, len(sources), "pictures could not be classified")
-        print(f"\nwrote predictions.json and {SHEET_NAME} of {len(found.answers)} pictures to {arguments.output_dir}")
+        what = "predictions.json" if arguments.no_figures else f"predictions.json and {SHEET_NAME}"
+        print(f"\nwrote {what} of {len(found.answers)} pictures to {arguments.output_dir}")
 
 
 def _shown(found: list[dict[str, Any]]) -> str:

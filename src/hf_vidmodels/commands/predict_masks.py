@@ -37,8 +37,8 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
 
     Args:
         arguments: `model`, `output_dir`, `device` (this process's), `threshold` (probability of a mask's pixels;
-            None = as the model says) and `boxes` (a COCO instance file, or JSON with the boxes xyxy of each picture
-            by its name; None = one box around each whole picture).
+            None = as the model says), `no_figures` (write the masks alone) and `boxes` (a COCO instance file, or JSON
+            with the boxes xyxy of each picture by its name; None = one box around each whole picture).
         sources: pictures by name.
         accelerator: whose processes share the pictures.
 
@@ -55,14 +55,14 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
     )
 
     def label_one(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
-        file = output_file(arguments.output_dir, name, ".masks.png", nested=True)
         picture = read_picture(path)
         given = PictureBoxes([[0, 0, *picture.size]], [None]) if boxes is None else boxes[name]
         found = label(picture, boxes=given.boxes, **options)
-        masks = decode_rles([answer["segmentation"] for answer in found]) if found else None
-        drawing = draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found])
-        with atomic_write(file) as opened:
-            drawing.save(opened, format="png")
+        if not arguments.no_figures:
+            masks = decode_rles([answer["segmentation"] for answer in found]) if found else None
+            drawing = draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found])
+            with atomic_write(output_file(arguments.output_dir, name, ".masks.png", nested=True)) as opened:
+                drawing.save(opened, format="png")
         answers = [
             {"box": box, "label": label_name, **{key: answer[key] for key in ("score", "area", "segmentation")}}
             for box, label_name, answer in zip(given.boxes, given.names, found, strict=True)
@@ -76,7 +76,8 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
     if accelerator.is_main_process:
         print_table(("picture", "box", "class", "score", "share of the box"), found.rows)
         report_failures(found.failures, len(sources), "pictures could not be labelled")
-        print(f"\nwrote masks.json and the drawings of {len(found.answers)} pictures to {arguments.output_dir}")
+        what = "masks.json" if arguments.no_figures else "masks.json and the drawings"
+        print(f"\nwrote {what} of {len(found.answers)} pictures to {arguments.output_dir}")
 
 
 def read_boxes(path: Path, sources: Mapping[str, Path]) -> dict[str, PictureBoxes]:

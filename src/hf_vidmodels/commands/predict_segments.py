@@ -79,7 +79,8 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     Raises:
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
-    require("matplotlib", "drawing predictions")
+    if not arguments.no_figures:
+        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model)
     model.answering_step(arguments.step)
     locate = TemporalActionLocalizationPipeline(model, device=arguments.device)
@@ -91,11 +92,14 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     def localize(video_id: str, source: Source) -> tuple[dict[str, np.ndarray], TableRows]:
         features = locate.preprocess(source.features or source.video)
         prediction = locate.forward([features], return_curves=True, step=arguments.step)[0]
-        picture = describe_source(source, len(features["features"]), model.config)
+        picture = describe_source(
+            source, len(features["features"]), model.config, with_frames=not arguments.no_figures
+        )
         prediction = end_inside(prediction, picture["duration"])
-        picture["reference"] = truth.get(video_id)
         best = best_segments(prediction, arguments.top_k, arguments.threshold)
-        draw(arguments, video_id, source, best, picture, prediction, id2label)
+        if not arguments.no_figures:
+            picture["reference"] = truth.get(video_id)
+            draw(arguments, video_id, source, best, picture, prediction, id2label)
         return best, table_rows(video_id, picture["duration"], best, id2label)
 
     def write(answers: dict[str, Any]) -> None:
@@ -105,7 +109,8 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     if accelerator.is_main_process:
         print_table(("video", "duration", "action", "score", "start", "end"), found.rows)
         report_failures(found.failures, len(sources), "inputs could not be predicted on")
-        print(f"\nwrote predictions.json and the timelines of {len(found.answers)} videos to {arguments.output_dir}")
+        what = "predictions.json" if arguments.no_figures else "predictions.json and the timelines"
+        print(f"\nwrote {what} of {len(found.answers)} videos to {arguments.output_dir}")
 
 
 def true_segments(corpus: str, label_names: Mapping[int, str]) -> dict[str, dict[str, np.ndarray]]:
@@ -131,15 +136,20 @@ def true_segments(corpus: str, label_names: Mapping[int, str]) -> dict[str, dict
     return truth
 
 
-def describe_source(source: Source, num_features: int, config: PreTrainedConfig) -> dict[str, Any]:
+def describe_source(
+    source: Source, num_features: int, config: PreTrainedConfig, with_frames: bool = True
+) -> dict[str, Any]:
     """Give the `duration` in seconds of a video (of its features where it has no timing) and `frames` to show."""
     duration = num_features * config.frames_per_snippet / config.frames_per_second
     if source.video is None:
         return {"duration": duration, "frames": None}
     video = probe_video(source.video)
-    indices = ((np.arange(FRAMES_IN_PICTURE) + 0.5) * video.num_frames / FRAMES_IN_PICTURE).astype(int)
+    frames = None
+    if with_frames:
+        indices = ((np.arange(FRAMES_IN_PICTURE) + 0.5) * video.num_frames / FRAMES_IN_PICTURE).astype(int)
+        frames = decode_frames(source.video, indices)
     timed = np.isfinite(video.duration)
-    return {"duration": video.duration if timed else duration, "frames": decode_frames(source.video, indices)}
+    return {"duration": video.duration if timed else duration, "frames": frames}
 
 
 def draw(

@@ -74,7 +74,8 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
     Raises:
         ValueError: when the checkpoint cannot take videos, or at the end when some could not be read.
     """
-    require("matplotlib", "drawing predictions")
+    if not arguments.no_figures:
+        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForVideoClassification)
     processor = load_views_processor(arguments.model)
     if arguments.mixed_precision == BFLOAT16:
@@ -83,7 +84,8 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
 
     def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
         found, picture = _classify(model, processor, path, arguments)
-        _draw(arguments.output_dir, name, found, **picture)
+        if not arguments.no_figures:
+            _draw(arguments.output_dir, name, found, **picture)
         return found, class_rows(name, found)
 
     def write(answers: dict[str, Any]) -> None:
@@ -91,11 +93,12 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
 
     found = predict_each(sources, classify, arguments, accelerator, "video", write)
     if accelerator.is_main_process:
-        if has_temporal_matrices(model):
+        if has_temporal_matrices(model) and not arguments.no_figures:
             save_figure(draw_matrices_of(model), output_file(arguments.output_dir, MATRICES_STEM, ".png"))
         print_table(("video", "class", "score"), found.rows)
         report_failures(found.failures, len(sources), "videos could not be classified")
-        print(f"\nwrote predictions.json and the film strips of {len(found.answers)} videos to {arguments.output_dir}")
+        what = "predictions.json" if arguments.no_figures else "predictions.json and the film strips"
+        print(f"\nwrote {what} of {len(found.answers)} videos to {arguments.output_dir}")
 
 
 def _classify(
