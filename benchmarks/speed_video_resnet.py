@@ -36,7 +36,7 @@ from hf_vidmodels import VideoResNetConfig, VideoResNetForVideoClassification, V
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.conversion.convert_video_resnet import convert_video_resnet
 from hf_vidmodels.data.video_writing import write_video
-from hf_vidmodels.evaluation.video_classification_evaluation import answer_in_bfloat16
+from hf_vidmodels.evaluation.bfloat16_answers import answer_in_bfloat16
 from hf_vidmodels.modeling.backbones.video_resnet import slow_frame_index
 from hf_vidmodels.modeling.layers.convolution_forms import put_channels_last
 from hf_vidmodels.modeling.layers.temporal_attention import CrossChannelTemporalMixing

@@ -99,7 +99,8 @@ TASKS = {
             evaluate=".evaluation.image_classification_evaluation:evaluate_on_corpus",
             find_inputs=".commands.input_files:find_pictures",
             predict=".commands.predict_image_classes:predict_image_classes",
-            predict_options=(TOP_K, NO_FIGURES),
+            evaluate_options=(MIXED_PRECISION,),
+            predict_options=(TOP_K, MIXED_PRECISION, NO_FIGURES),
         ),
         Task(
             name="video-classification",
@@ -146,7 +147,9 @@ TASKS = {
             evaluate=".evaluation.mask_evaluation:evaluate_on_corpus",
             find_inputs=".commands.input_files:find_pictures",
             predict=".commands.predict_masks:label_pictures",
+            evaluate_options=(MIXED_PRECISION,),
             predict_options=(
+                MIXED_PRECISION,
                 NO_FIGURES,
                 Option(
                     "boxes",
@@ -169,12 +172,14 @@ TASKS = {
             find_inputs=".commands.predict_segments:find_sources",
             predict=".commands.predict_segments:localize_actions",
             evaluate_options=(
+                MIXED_PRECISION,
                 Option("feature_processes", "processes that make features (default: 1)", {"type": int}),
             ),
             predict_options=(
                 TOP_K,
                 STEP,
                 EMBED_VIDEO,
+                MIXED_PRECISION,
                 NO_FIGURES,
                 Option("truth", "corpus whose true segments are drawn beside what is found, by name of the video"),
             ),

@@ -29,7 +29,7 @@ def model(tmp_path_factory):
 def predict(model, tmp_path):
     """Label the pictures below `tmp_path / "in"` with boxes as given in a file."""
 
-    def run(boxes=None, threshold=None, no_figures=False):
+    def run(boxes=None, threshold=None, no_figures=False, mixed_precision=None):
         file = None if boxes is None else write_json_file(tmp_path / "boxes.json", boxes)
         arguments = argparse.Namespace(
             model=model,
@@ -38,6 +38,7 @@ def predict(model, tmp_path):
             threshold=threshold,
             boxes=file,
             no_figures=no_figures,
+            mixed_precision=mixed_precision,
         )
         label_pictures(arguments, find_pictures(tmp_path / "in"), Accelerator(cpu=True))
         return json.loads((tmp_path / "out" / "masks.json").read_text())
@@ -74,6 +75,12 @@ def test_without_figures_masks_are_written_alone(predict, tmp_path, capsys):
     assert list(predict(no_figures=True)) == ["a.png", "deep/b.png"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["masks.json"]
     assert "wrote masks.json of 2 pictures" in capsys.readouterr().out
+
+
+def test_bfloat16_gives_nearly_the_same_masks(predict):
+    exact, rough = ([one[0] for one in predict(mixed_precision=choice).values()] for choice in ("no", "bf16"))
+    assert [one["score"] for one in rough] != [one["score"] for one in exact]
+    assert [one["score"] for one in rough] == pytest.approx([one["score"] for one in exact], abs=0.02)
 
 
 def test_without_boxes_the_whole_picture_is_one(predict):

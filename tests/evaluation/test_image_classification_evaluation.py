@@ -73,6 +73,20 @@ def test_a_folder_of_pictures_is_classified(checkpoint, corpus, tmp_path):
     assert Image.open(tmp_path / "out" / "classes.png").width > 200
 
 
+def test_bfloat16_gives_nearly_the_same_scores(checkpoint, corpus, tmp_path):
+    picture = corpus / "test" / "cup" / "test_cup.png"
+    words = ("--model", checkpoint, "--input", picture, "--output_dir", tmp_path, "--no_figures")
+    done = run_here("predict.py", *words, "--mixed_precision", "bf16")
+    assert done.status == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
+    (found,) = json.loads((tmp_path / "predictions.json").read_text()).values()
+    exact = probabilities(checkpoint, picture)
+    scores = [answer["score"] for answer in found]
+    expected = [float(exact[CLASSES.index(answer["label"])]) for answer in found]
+    assert scores != expected
+    assert scores == pytest.approx(expected, abs=0.02)
+
+
 def test_other_classes_than_the_models_are_refused(checkpoint, tmp_path):
     done = run_here(
         "evaluate.py", "--model", checkpoint, "--dataset_name", "embedded/images", "--output_dir", tmp_path

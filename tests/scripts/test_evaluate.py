@@ -47,6 +47,21 @@ def test_its_results_are_those_that_the_run_reported(finished_run, corpus, tmp_p
     assert [float(cell) for cell in last_line.split()[1:]] == pytest.approx(table["rows"][-1][1:], abs=5e-5)
 
 
+def test_bfloat16_scores_nearly_the_same(finished_run, corpus, tmp_path):
+    words = ("--model", finished_run, "--dataset_name", corpus, "--output_dir", tmp_path, "--mixed_precision", "bf16")
+    done = run_here("evaluate.py", *words)
+    assert done.status == 0, done.stderr
+    best = [
+        [
+            max(answer["score"] for answer in answers)
+            for answers in read(folder, "predictions.json")["results"].values()
+        ]
+        for folder in (tmp_path, finished_run)
+    ]
+    assert best[0] != best[1]
+    assert best[0] == pytest.approx(best[1], abs=0.05)
+
+
 def test_two_processes_share_the_videos_and_find_what_one_finds(finished_run, corpus, tmp_path):
     words = ["--model", str(finished_run), "--dataset_name", str(corpus), "--output_dir", str(tmp_path / "out")]
     done = run_in_two_processes("evaluate.py", *words)

@@ -58,6 +58,18 @@ def test_without_figures_the_same_is_found_and_nothing_drawn(checkpoint, inputs,
     assert texts[0] == texts[1]
 
 
+def test_bfloat16_finds_nearly_the_same(checkpoint, inputs, tmp_path, predict):
+    best = []
+    for choice in ("no", "bf16"):
+        words = ("--model", checkpoint, "--input", inputs / "match.npy", "--no_figures", "--mixed_precision", choice)
+        status, _, err = predict(*words)
+        assert status == 0, err
+        found = read_activitynet_results(tmp_path / "out" / "predictions.json", CLASSES)["match"]
+        best.append(max(found["scores"]))
+    assert best[0] != best[1]
+    assert best[1] == pytest.approx(best[0], abs=0.05)
+
+
 def test_how_to_draw_cannot_be_said_without_figures(checkpoint, inputs, predict):
     status, _, err = predict("--model", checkpoint, "--input", inputs, "--no_figures", "--embed_video")
     assert status != 0 and "--embed_video says how to draw, and --no_figures not to" in err

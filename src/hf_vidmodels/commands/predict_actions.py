@@ -16,7 +16,7 @@ from ..atomic_io import write_json
 from ..data.published.ava_classes import AVA_CLASSES
 from ..data.video_writing import write_video
 from ..evaluation.action_detection_evaluation import detect_in_bfloat16
-from ..evaluation.video_classification_evaluation import BFLOAT16
+from ..evaluation.bfloat16_answers import BFLOAT16
 from ..metrics.ava_files import read_ava_rows, write_ava_detections
 from ..optional_packages import require
 from ..output_files import output_file

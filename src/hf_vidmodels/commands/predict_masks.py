@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor
 
 from ..atomic_io import atomic_write, read_json_object, write_json
 from ..data.instances.coco_instances import is_instance_file, read_instance_file
+from ..evaluation.bfloat16_answers import BFLOAT16, answer_in_bfloat16
 from ..modeling.ops.run_length_masks import decode_rles
 from ..output_files import output_file
 from ..pipelines.mask_labeling import MaskLabelingPipeline
@@ -37,8 +38,9 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
 
     Args:
         arguments: `model`, `output_dir`, `device` (this process's), `threshold` (probability of a mask's pixels;
-            None = as the model says), `no_figures` (write the masks alone) and `boxes` (a COCO instance file, or JSON
-            with the boxes xyxy of each picture by its name; None = one box around each whole picture).
+            None = as the model says), `no_figures` (write the masks alone), `mixed_precision` and `boxes` (a COCO
+            instance file, or JSON with the boxes xyxy of each picture by its name; None = one box around each whole
+            picture).
         sources: pictures by name.
         accelerator: whose processes share the pictures.
 
@@ -50,6 +52,8 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
     model = open_model(arguments.model, inference_only=True)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
     label = MaskLabelingPipeline(model, image_processor=processor, device=arguments.device)
+    if arguments.mixed_precision == BFLOAT16:
+        answer_in_bfloat16(label.model)
     options = {"encode_rle": True} | (
         {} if arguments.threshold is None else {"mask_thresholds": [arguments.threshold]}
     )

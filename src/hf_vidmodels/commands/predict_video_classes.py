@@ -13,6 +13,7 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel
 from ..atomic_io import write_json
 from ..data.features.feature_folders import find_videos
 from ..data.video_writing import write_video
+from ..evaluation.bfloat16_answers import BFLOAT16, answer_in_bfloat16
 from ..evaluation.class_scores import class_probabilities, is_multi_label
 from ..evaluation.gta_figures import (
     MATRICES_STEM,
@@ -21,7 +22,7 @@ from ..evaluation.gta_figures import (
     has_temporal_matrices,
     region_shares_of_clip,
 )
-from ..evaluation.video_classification_evaluation import BFLOAT16, answer_in_bfloat16, load_views_processor
+from ..evaluation.video_classification_evaluation import load_views_processor
 from ..evaluation.video_views import sees_whole_videos
 from ..modeling.modeling_stts import kept_regions
 from ..optional_packages import require

@@ -23,10 +23,10 @@ from ..modeling.layers.convolution_forms import fold_batch_norms, put_channels_l
 from ..modeling.modeling_step import StepForActionDetection
 from ..processing.decoding import open_video
 from ..processing.people_in_videos import Person, find_people
+from .bfloat16_answers import BFLOAT16, answer_in_bfloat16
 from .detected_tubes import annotated_tubes, rules_for, tubelets_of
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus, refuse_other_classes
-from .video_classification_evaluation import BFLOAT16, answer_in_bfloat16
 
 if TYPE_CHECKING:
     from datasets import Dataset

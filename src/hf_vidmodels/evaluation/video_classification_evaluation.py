@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import convert_outputs_to_fp32, gather_object
+from accelerate.utils import gather_object
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,11 +20,10 @@ from transformers import AutoVideoProcessor, PreTrainedModel
 from ..configuration.configuration_stts import SttsConfig
 from ..data.unreadable_videos import DEFAULT_SHARE, UnreadableVideos, short_names
 from ..data.video_clips import VideoViews, collate_clips
-from ..modeling.backbones.video_resnet import VideoResNetPreTrainedModel
-from ..modeling.layers.convolution_forms import put_channels_last
 from ..modeling.modeling_stts import kept_regions
 from ..modeling.multiply_adds import multiply_adds
 from ..processing.base_video_processing import VideoViewsProcessor
+from .bfloat16_answers import BFLOAT16, answer_in_bfloat16
 from .class_scores import best_classes, class_metrics, class_probabilities, is_multi_label, require_labels
 from .evaluation import Evaluation, rows_of_process
 from .gta_figures import (
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 TASK = "video-classification"
 # How the probabilities of a video's views become one, by the names of `view_scores.VIEW_AGGREGATIONS`.
 AGGREGATE = {"sum": np.sum, "mean": np.mean, "max": np.max}
-# Of `--mixed_precision`.
-BFLOAT16 = "bf16"
 NUM_DRAWN_VIDEOS = 3
 CLASSES_IN_PICTURE = 3
 # Of every batch's noise, so that an evaluation repeats.
@@ -79,20 +76,6 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
         num_crops=arguments.num_crops,
         batch_size=arguments.batch_size,
     )
-
-
-def answer_in_bfloat16(model: PreTrainedModel) -> None:
-    """Let a model that only answers compute in bfloat16, in place; it still gives float32.
-
-    Convolutional networks do so with folded batch norms and channels innermost, without which CPUs gain nothing.
-
-    Args:
-        model: in evaluation mode, on its device.
-    """
-    if isinstance(model, VideoResNetPreTrainedModel):
-        model.fold_batch_norms()
-        put_channels_last(model)
-    model.forward = convert_outputs_to_fp32(torch.autocast(model.device.type, torch.bfloat16)(model.forward))
 
 
 def load_views_processor(model: str) -> VideoViewsProcessor:
