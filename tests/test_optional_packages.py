@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_every_module_imports_and_a_model_is_built_without_any_of_them():
             ),
         ),
         ("matplotlib", lambda folder: check_command.main(["--corpus", folder])),
-        ("matplotlib", lambda folder: predict_segments.localize_actions(None, {}, None)),
+        ("matplotlib", lambda folder: predict_segments.localize_actions(Namespace(no_figures=False), {}, None)),
         ("cv2", lambda folder: flow_pictures(np.zeros((2, 16, 16, 3), np.uint8), [0], 20.0)),
         ("cv2", lambda folder: threshold_boxes(np.eye(4), [0.5])),
         ("h5py", lambda folder: read_features(f"{folder}/features.h5")),
