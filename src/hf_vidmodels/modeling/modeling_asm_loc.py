@@ -6,7 +6,6 @@ network sees the segments of the one before in three ways: time is stretched ins
 and between them, and (in training) snippets learn from labels made of them. All networks live in one model.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from .layers.segment_attention import (
     proposal_membership,
     valid_slots,
 )
-from .layers.starting_weights import start_norm
+from .layers.starting_weights import start_norm, start_uniform
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.bag_losses import soft_cross_entropy, topk_mean, uncertain_cross_entropy
 from .ops.proposal_guidance import GuidedSnippets, guide_snippets
@@ -210,9 +209,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         if isinstance(module, UncertaintyHead):
             init.normal_(module.weight, std=self.config.uncertainty_init_std)
         elif isinstance(module, nn.Conv1d | nn.Linear):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            init.uniform_(module.bias, -bound, bound)
+            start_uniform(module)
         elif isinstance(module, FeatureStandardization):
             init.zeros_(module.mean)
             init.ones_(module.std)

@@ -25,7 +25,7 @@ from ..configuration.configuration_cross_x import (
 )
 from .layers.convolution_blocks import ResNetStem
 from .layers.part_blocks import Excitations, PartBottleneck, PartMerge
-from .layers.starting_weights import start_norm
+from .layers.starting_weights import start_norm, start_uniform
 from .modeling_base import VidModelsPreTrainedModel
 from .ops.classification_loss import classification_loss
 from .ops.part_losses import c3s_loss, cross_layer_loss
@@ -122,9 +122,9 @@ class CrossXForImageClassification(VidModelsPreTrainedModel):
         elif isinstance(module, nn.BatchNorm2d):
             start_norm(module)
         elif isinstance(module, nn.Linear):
-            _init_uniform(module.weight, module.bias, module.in_features)
+            start_uniform(module)
         elif isinstance(module, Excitations):
-            _init_uniform(module.weight, module.bias, module.weight.shape[1])
+            start_uniform(module, num_inputs=module.weight.shape[1])
 
     def forward(
         self,
@@ -270,9 +270,3 @@ class CrossXForImageClassification(VidModelsPreTrainedModel):
                 f"pixel_values must have at least {LEAST_SIDE} pixels on each side, got "
                 f"{tuple(pixel_values.shape[2:])}"
             )
-
-
-def _init_uniform(weight: torch.Tensor, bias: torch.Tensor, num_inputs: int) -> None:
-    """Initialise as PyTorch does linear layers."""
-    for parameter in (weight, bias):
-        init.uniform_(parameter, -(num_inputs**-0.5), num_inputs**-0.5)

@@ -6,23 +6,18 @@ reference values. Padding is the conversion's: kernel minus stride in all, the s
 depend on the size of the map, so that strided layers of odd maps see other windows than TensorFlow's.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
-from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from ...configuration.configuration_i3d import TAIL_BLOCKS, TRUNK_BLOCKS, I3dConfig
-from ..layers.starting_weights import start_norm
+from ..layers.starting_weights import start_norm, start_uniform
 from ..modeling_base import VidModelsPreTrainedModel
-
-# Gain of PyTorch's own initial values of convolutions.
-UNIFORM_SLOPE = math.sqrt(5)
 
 
 @dataclass
@@ -55,7 +50,7 @@ class I3dPreTrainedModel(VidModelsPreTrainedModel):
 def initialize_i3d_layer(module: nn.Module) -> None:
     """Start a convolution as PyTorch does, and a norm so that it changes nothing."""
     if isinstance(module, nn.Conv3d):
-        init.kaiming_uniform_(module.weight, a=UNIFORM_SLOPE)
+        start_uniform(module)
     elif isinstance(module, nn.BatchNorm3d):
         start_norm(module)
 

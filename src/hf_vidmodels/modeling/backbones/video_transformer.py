@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.utils import ModelOutput
 
 from ...configuration.configuration_backbones import Grid
-from ..layers.starting_weights import start_norm, start_transformer_linear
+from ..layers.starting_weights import start_norm, start_transformer_linear, start_uniform
 from ..modeling_base import VidModelsPreTrainedModel
 
 # A CPU's cache holds so many numbers between the two layers of an MLP; with many more of them in memory at once, much
@@ -91,10 +90,7 @@ class VideoTransformer(VidModelsPreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             start_norm(module)
         elif isinstance(module, nn.Conv3d):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                bound = 1 / math.sqrt(module.weight[0].numel())
-                init.uniform_(module.bias, -bound, bound)
+            start_uniform(module)
 
     def check_clips(self, pixel_values: torch.Tensor) -> None:
         """Refuse anything but clips (B, T, 3, H, W) with the right number of channels.

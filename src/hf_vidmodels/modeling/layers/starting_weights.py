@@ -31,9 +31,14 @@ def start_transformer_linear(layer: nn.Linear, std: float) -> None:
         init.zeros_(layer.bias)
 
 
-def start_uniform(layer: nn.Conv2d | nn.Linear) -> None:
-    """Draw weights and bias as PyTorch does by default: uniform, by the number of inputs."""
-    bound = layer.weight[0].numel() ** -0.5
+def start_uniform(layer: nn.Module, num_inputs: int | None = None) -> None:
+    """Draw weights and bias as PyTorch does by default: uniform, by the number of inputs.
+
+    Args:
+        layer: with `weight` and `bias`, or with a bias that is None.
+        num_inputs: of each result; by default as of a linear layer or a convolution.
+    """
+    bound = (num_inputs or layer.weight[0].numel()) ** -0.5
     init.uniform_(layer.weight, -bound, bound)
     if layer.bias is not None:
         init.uniform_(layer.bias, -bound, bound)
