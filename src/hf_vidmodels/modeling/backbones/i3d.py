@@ -17,6 +17,7 @@ from transformers.utils import ModelOutput
 
 from ...configuration.configuration_i3d import TAIL_BLOCKS, TRUNK_BLOCKS, I3dConfig
 from ..layers.starting_weights import start_norm, start_uniform
+from ..layers.video_convolution import VideoConvolution
 from ..modeling_base import VidModelsPreTrainedModel
 
 
@@ -135,7 +136,7 @@ class ConvUnit(nn.Module):
         self.kernel, self.stride = kernel, stride
         self.padding = (total // 2, total - total // 2)
         is_even = self.padding[0] == self.padding[1]
-        self.convolution = nn.Conv3d(
+        self.convolution = VideoConvolution(
             entering, leaving, kernel, stride, padding=self.padding[0] if is_even else 0, bias=False
         )
         self.normalization = nn.BatchNorm3d(leaving, **config.norm_options)

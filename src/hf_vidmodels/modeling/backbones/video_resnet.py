@@ -27,6 +27,7 @@ from ...configuration.configuration_video_resnet import (
 from ..layers.convolution_forms import fold_batch_norms
 from ..layers.nonlocal_block import NonlocalBlock
 from ..layers.starting_weights import start_norm
+from ..layers.video_convolution import VideoConvolution
 from ..modeling_base import VidModelsPreTrainedModel
 
 # Takes a map (B, C, T, H, W) of the first pathway and gives the one that the network goes on with, of the same
@@ -304,6 +305,11 @@ def _filtered(filters: Mapping[Seam, MapFilter], seam: Seam, maps: torch.Tensor)
     return filters[seam](maps) if seam in filters else maps
 
 
+def activation_of(config: VideoResNetConfig) -> nn.Module:
+    """Give the activation, in place where it can be: of what goes into it, a norm or a sum, nothing else is made."""
+    return nn.ReLU(inplace=True) if config.hidden_act == "relu" else ACT2FN[config.hidden_act]
+
+
 class ConvNorm(nn.Module):
     """A convolution without bias and its batch norm."""
 
@@ -318,7 +324,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         padding = tuple(size // 2 * dilation if axis else size // 2 for axis, size in enumerate(kernel))
         spread = (1, dilation, dilation)
-        self.convolution = nn.Conv3d(*widths, kernel, stride, padding, spread, bias=False)
+        self.convolution = VideoConvolution(*widths, kernel, stride, padding, spread, bias=False)
         self.normalization = nn.BatchNorm3d(widths[1], **config.norm_options)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -331,7 +337,7 @@ class Stem(ConvNorm):
 
     def __init__(self, config: VideoResNetConfig, plan: PathwayPlan) -> None:
         super().__init__(config, (config.num_channels, plan.stem_width), (plan.stem_kernel, 7, 7), (1, 2, 2))
-        self.activation = ACT2FN[config.hidden_act]
+        self.activation = activation_of(config)
         self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if config.stem_pool else nn.Identity()
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -361,7 +367,7 @@ class Bottleneck(GradientCheckpointingLayer):
         stride = (plan.temporal_stride, plan.spatial_stride, plan.spatial_stride)
         widths = (plan.input_width, plan.output_width)
         self.shortcut = ConvNorm(config, widths, (1, 1, 1), stride) if plan.needs_projection else None
-        self.activation = ACT2FN[config.hidden_act]
+        self.activation = activation_of(config)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (B, input_width, T, H, W) to (B, output_width, T', H', W')."""
@@ -378,11 +384,11 @@ class LateralConnection(nn.Module):
     def __init__(self, config: VideoResNetConfig, fast_width: int) -> None:
         super().__init__()
         kernel, width = config.fusion_kernel_size, config.fusion_channel_ratio * fast_width
-        self.convolution = nn.Conv3d(
+        self.convolution = VideoConvolution(
             fast_width, width, (kernel, 1, 1), (config.alpha, 1, 1), (kernel // 2, 0, 0), bias=False
         )
         self.normalization = nn.BatchNorm3d(width, **config.norm_options) if config.fusion_norm else None
-        self.activation = ACT2FN[config.hidden_act]
+        self.activation = activation_of(config)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (B, C, T, H, W) of the fast pathway to (B, ratio * C, T / alpha, H, W)."""

@@ -13,6 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ...configuration.configuration_hierarchical_motion import HierarchicalMotionConfig
 from ..backbones.video_resnet import ConvNorm
 from ..ops.cost_volume import cost_volume
+from .video_convolution import VideoConvolution
 
 POINT, IN_SPACE, IN_ALL = (1, 1, 1), (1, 3, 3), (3, 3, 3)
 
@@ -75,7 +76,7 @@ class MotionPredictor(nn.Sequential):
 
     def __init__(self, config: HierarchicalMotionConfig, level: int) -> None:
         below, hidden = config.motion_hidden_sizes[level - 1 : level + 1]
-        super().__init__(nn.Conv3d(hidden, hidden, 1), nn.ReLU(), nn.Conv3d(hidden, below, 1))
+        super().__init__(VideoConvolution(hidden, hidden, 1), nn.ReLU(), VideoConvolution(hidden, below, 1))
 
 
 class MotionFusion(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .attention import attend
+from .video_convolution import VideoConvolution
 
 
 class NonlocalBlock(nn.Module):
@@ -40,10 +41,10 @@ class NonlocalBlock(nn.Module):
         super().__init__()
         self.form, self.over, self.num_groups = form, over, num_groups
         self.pool = nn.MaxPool3d(pool_size) if pool_size is not None and max(pool_size) > 1 else None
-        self.query = nn.Conv3d(width, inner_width, 1)
-        self.key = nn.Conv3d(width, inner_width, 1)
-        self.value = nn.Conv3d(width, inner_width, 1)
-        self.output = nn.Conv3d(inner_width, width, 1)
+        self.query = VideoConvolution(width, inner_width, 1)
+        self.key = VideoConvolution(width, inner_width, 1)
+        self.value = VideoConvolution(width, inner_width, 1)
+        self.output = VideoConvolution(inner_width, width, 1)
         self.normalization = nn.BatchNorm3d(width, **(norm_options or {}))
         self.normalization.starts_at_zero = starts_at_zero
 

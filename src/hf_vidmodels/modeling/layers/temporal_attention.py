@@ -10,6 +10,7 @@ the matrices.
 Maps are (B, C, T, H, W).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,16 +18,25 @@ from torch import nn
 from transformers import initialization as init
 
 from .nonlocal_block import NonlocalBlock
+from .video_convolution import VideoConvolution, convolve
 
 # Keeps the mean of a region without pixels finite.
 LEAST_MASS = 1e-6
+
+
+def rows_by_place(rows: torch.Tensor, num_groups: int) -> torch.Tensor:
+    """Bring the rows (Ci, ...) of a projection from one group after another to one place in all groups after another,
+    so that a group's place and its frames become neighbouring axes of the values.
+    """
+    return rows.unflatten(0, (num_groups, -1)).transpose(0, 1).flatten(0, 1)
 
 
 class CrossChannelTemporalMixing(nn.Module):
     """Project, and mix frames and groups of channels by learned matrices, the same for all samples and positions.
 
     Head h of the result is the sum over groups g of A[h, g] applied to the frames of group g, and heads stand side by
-    side on the channels. It is done as one product of a (heads T) x (groups T) matrix with the (group, frame) axis.
+    side on the channels. It is done as one product of a (heads T) x (groups T) matrix with the (group, frame) axis,
+    for which the projection gives its channels in the order that this axis needs: nothing is copied.
 
     Args:
         width: C.
@@ -53,7 +63,7 @@ class CrossChannelTemporalMixing(nn.Module):
         super().__init__()
         self.num_frames, self.num_groups, self.cross_channel = num_frames, num_groups, cross_channel
         self.normalization, self.initialization, self.interpolates = normalization, initialization, interpolates
-        self.value = nn.Conv3d(width, inner_width, 1)
+        self.value = VideoConvolution(width, inner_width, 1)
         self.attention = nn.Parameter(torch.empty(num_groups, num_groups, num_frames, num_frames))
 
     def start(self) -> None:
@@ -88,11 +98,22 @@ class CrossChannelTemporalMixing(nn.Module):
         return matrices if self.cross_channel else matrices * self._own_groups().to(matrices.dtype)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, T, H, W) to (B, Ci, T, H, W)."""
-        values = self.value(maps).unflatten(1, (self.num_groups, -1))
-        # One product of a (heads T) x (groups T) matrix, not one for every pair of a head and a group.
-        mixed = torch.einsum("hgts,bgcsyx->bhctyx", self.matrices(maps.shape[2]), values)
-        return mixed.flatten(1, 2)
+        """Map (B, C, T, H, W) to (B, Ci, T, H, W), heads side by side."""
+        return self.by_place(maps).unflatten(1, (-1, self.num_groups)).transpose(1, 2).flatten(1, 2)
+
+    def by_place(self, maps: torch.Tensor) -> torch.Tensor:
+        """Give the same (B, Ci, T, H, W) in another order of channels: of one place in all heads after another."""
+        weight, bias = (rows_by_place(rows, self.num_groups) for rows in (self.value.weight, self.value.bias))
+        return self.mix(convolve(maps, weight, bias))
+
+    def mix(self, values: torch.Tensor) -> torch.Tensor:
+        """Mix values (B, Ci, T, H, W) whose channels are of one place in all groups after another, and so are the
+        result's.
+        """
+        places = values.unflatten(1, (-1, self.num_groups)).flatten(4).flatten(2, 3).flatten(0, 1)
+        matrix = self.matrices(values.shape[2]).transpose(1, 2).flatten(2).flatten(0, 1)
+        # Not `@`, which in training brings the places into another order first.
+        return torch.bmm(matrix.expand(len(places), -1, -1), places).view(values.shape)
 
     def _own_groups(self) -> torch.Tensor:
         """Give (heads, groups, 1, 1), 1 where a head meets its own group."""
@@ -113,7 +134,7 @@ class RegionMixing(nn.Module):
     def __init__(self, width: int, num_regions: int, normalization: str, mixing: CrossChannelTemporalMixing) -> None:
         super().__init__()
         self.normalization = normalization
-        self.assignment = nn.Conv3d(width, num_regions, 1)
+        self.assignment = VideoConvolution(width, num_regions, 1)
         self.mixing = mixing
 
     def assign(self, maps: torch.Tensor) -> torch.Tensor:
@@ -130,10 +151,17 @@ class RegionMixing(nn.Module):
         return features.to(maps.dtype)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, T, H, W) to (B, Ci, T, H, W)."""
+        """Map (B, C, T, H, W) to (B, Ci, T, H, W), heads side by side."""
+        return self._mixed(maps, self.mixing)
+
+    def by_place(self, maps: torch.Tensor) -> torch.Tensor:
+        """Give the same in the order of channels of `CrossChannelTemporalMixing.by_place`."""
+        return self._mixed(maps, self.mixing.by_place)
+
+    def _mixed(self, maps: torch.Tensor, mix: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         shares = self.assign(maps)
         regions = self.gather(maps, shares).permute(0, 3, 1, 2)[..., None]
-        mixed = self.mixing(regions).squeeze(-1).transpose(1, 2)
+        mixed = mix(regions).squeeze(-1).transpose(1, 2)
         back = mixed @ shares.flatten(3).transpose(1, 2).to(mixed.dtype)
         return back.transpose(1, 2).unflatten(3, maps.shape[3:])
 
@@ -163,12 +191,14 @@ class GlobalTemporalAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.spatial, self.pixel, self.region = spatial, pixel, region
-        self.output = nn.Conv3d(inner_width, width, 1)
+        self.num_groups = (region.mixing if pixel is None else pixel).num_groups
+        self.output = VideoConvolution(inner_width, width, 1)
         self.normalization = nn.BatchNorm3d(width, **(norm_options or {}))
         self.normalization.starts_at_zero = starts_at_zero
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (B, C, T, H, W) to the same shape."""
         seen = maps if self.spatial is None else self.spatial(maps)
-        mixed = sum(branch(seen) for branch in (self.pixel, self.region) if branch is not None)
-        return seen + self.normalization(self.output(mixed))
+        mixed = sum(branch.by_place(seen) for branch in (self.pixel, self.region) if branch is not None)
+        weight = rows_by_place(self.output.weight.transpose(0, 1), self.num_groups).transpose(0, 1)
+        return seen + self.normalization(convolve(mixed, weight, self.output.bias))

@@ -10,6 +10,7 @@ from torchvision.ops import roi_align, roi_pool
 
 from ...configuration.configuration_step import StepConfig
 from ..backbones.i3d import MixedTail, fast_layout, pool_half
+from .video_convolution import VideoConvolution
 
 BOX = 4
 
@@ -51,7 +52,7 @@ class TwoBranchHead(nn.Module):
         super().__init__()
         trunk, cells = config.backbone_config, config.roi_pool_size**2
         self.blocks = MixedTail(trunk)
-        self.projection = nn.Conv3d(trunk.tail_width, config.hidden_size, 1)
+        self.projection = VideoConvolution(trunk.tail_width, config.hidden_size, 1)
         context_width = trunk.tail_width if config.use_context else 0
         self.classifier = nn.Linear(config.hidden_size * cells + context_width, config.num_labels)
         self.dropout_rate = config.classifier_dropout
