@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 import hf_vidmodels
 from hf_vidmodels.command_line import run
-from hf_vidmodels.evaluation.bfloat16_answers import answer_in_bfloat16
+from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
 
 # Of networks that give the class of a clip or picture.
 CLASSIFIERS = {
@@ -82,7 +82,7 @@ def main() -> None:
     for name, (model, probabilities) in networks().items():
         model.eval()
         rough = copy.deepcopy(model)
-        answer_in_bfloat16(rough)
+        prepare_to_answer(rough, BFLOAT16)
         with torch.inference_mode():
             difference = float((probabilities(rough) - probabilities(model)).abs().max())
             row = ratio(

@@ -25,7 +25,7 @@ from torch import nn
 from hf_vidmodels import AsmLocConfig, AsmLocForTemporalActionLocalization
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
-from hf_vidmodels.evaluation.bfloat16_answers import answer_in_bfloat16
+from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
 from hf_vidmodels.modeling.layers.segment_attention import SegmentAttention, proposal_membership, valid_slots
 from hf_vidmodels.modeling.modeling_asm_loc import AsmLocNetwork
 
@@ -162,7 +162,7 @@ def main() -> None:
                 missed.append(f"{what}, {covered:.2f} covered")
     batch = make_batch(arguments.videos, arguments.snippets, config.hidden_size, covers_all=False)
     rough = copy.deepcopy(ours).eval()
-    answer_in_bfloat16(rough)
+    prepare_to_answer(rough, BFLOAT16)
     forms = answer(rough, batch, False), answer(ours, batch, False)
     difference = float((forms[0]().softmax(-1) - forms[1]().softmax(-1)).abs().max())
     row = ratio(*forms, arguments.rounds, time.process_time)

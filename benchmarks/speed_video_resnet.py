@@ -36,7 +36,7 @@ from hf_vidmodels import VideoResNetConfig, VideoResNetForVideoClassification, V
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.conversion.convert_video_resnet import convert_video_resnet
 from hf_vidmodels.data.video_writing import write_video
-from hf_vidmodels.evaluation.bfloat16_answers import answer_in_bfloat16
+from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
 from hf_vidmodels.modeling.backbones.video_resnet import slow_frame_index
 from hf_vidmodels.modeling.layers.convolution_forms import put_channels_last
 from hf_vidmodels.modeling.layers.temporal_attention import CrossChannelTemporalMixing
@@ -102,7 +102,7 @@ def measure_network(name: str, rounds: int) -> tuple[dict[str, Any], list[str]]:
     innermost = copy.deepcopy(folded)
     put_channels_last(innermost)
     bfloat16 = copy.deepcopy(ours)
-    answer_in_bfloat16(bfloat16)
+    prepare_to_answer(bfloat16, BFLOAT16)
     forms = {
         REFERENCE: call_of(name, reference, clips),
         "ours": lambda: ours(clips).logits,

@@ -10,7 +10,8 @@ from hf_vidmodels import StepForActionDetection, StepVideoProcessor, VideoResNet
 from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.embedded.embedded_corpora import EMBEDDED_CORPORA, load_embedded_corpus
 from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
-from hf_vidmodels.evaluation.action_detection_evaluation import detect_in_bfloat16, evaluate_detection
+from hf_vidmodels.evaluation.action_detection_evaluation import evaluate_detection
+from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
 from hf_vidmodels.evaluation.detected_tubes import annotated_tubes, frame_numbers, rules_for, tubelets_of
 from hf_vidmodels.evaluation.scored_corpora import refuse_other_classes
 from hf_vidmodels.modeling.modeling_video_resnet import VideoResNetForActionDetection
@@ -81,7 +82,7 @@ def test_steps_are_found_in_bfloat16_with_boxes_and_scores_in_float32():
         (found,) = model.detect_actions(film, processor, timestamps=[1.0], fps=25)
         return outputs, found
 
-    (exact, _), _ = proposed(), detect_in_bfloat16(model)
+    (exact, _), _ = proposed(), prepare_to_answer(model, BFLOAT16)
     rounded, found = proposed()
     assert model.dtype == torch.bfloat16
     torch.testing.assert_close(rounded.logits.float(), exact.logits, atol=0.02, rtol=0.05)

@@ -15,9 +15,9 @@ from hf_vidmodels import (
     SttsVideoProcessor,
 )
 from hf_vidmodels.data.corpora import load_corpus
+from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
 from hf_vidmodels.evaluation.class_scores import require_labels
 from hf_vidmodels.evaluation.video_classification_evaluation import (
-    answer_in_bfloat16,
     draw_kept_examples,
     evaluate_video_classifier,
     measured_multiply_adds,
@@ -195,8 +195,21 @@ def test_a_model_computes_in_bfloat16_and_answers_in_float32(method):
     clips = torch.randn(2, model.config.num_frames, 3, 32, 32)
     with torch.no_grad():
         expected = model(clips).logits
-        answer_in_bfloat16(model)
+        prepare_to_answer(model, BFLOAT16)
         found = model(clips).logits
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.05)
     assert not torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("method", ["stts", "gta"])
+def test_a_model_answers_the_same_in_its_fastest_form(method):
+    torch.manual_seed(0)
+    model = make_model() if method == "stts" else GtaForVideoClassification(GtaConfig.from_preset("tiny-gta")).eval()
+    clips = torch.randn(2, model.config.num_frames, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(clips).logits
+        prepare_to_answer(model)
+        torch.testing.assert_close(model(clips).logits, expected, atol=1e-5, rtol=1e-5)
+    has_norms = any(isinstance(module, torch.nn.BatchNorm3d) for module in model.modules())
+    assert not has_norms or method == "stts"

@@ -15,8 +15,7 @@ from transformers import AutoVideoProcessor, PreTrainedModel
 from ..atomic_io import write_json
 from ..data.published.ava_classes import AVA_CLASSES
 from ..data.video_writing import write_video
-from ..evaluation.action_detection_evaluation import detect_in_bfloat16
-from ..evaluation.bfloat16_answers import BFLOAT16
+from ..evaluation.answer_forms import prepare_to_answer
 from ..metrics.ava_files import read_ava_rows, write_ava_detections
 from ..optional_packages import require
 from ..output_files import output_file
@@ -112,8 +111,7 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
             f"{type(model).__name__} says what people in given boxes do: name a CSV of these with --proposals (video, "
             "second, x1, y1, x2, y2, relative to width and height)"
         )
-    if arguments.mixed_precision == BFLOAT16:
-        detect_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     proposals = {} if arguments.proposals is None else read_proposals(arguments.proposals)
     detector = _Detector(model, AutoVideoProcessor.from_pretrained(arguments.model), arguments, proposals)
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ..atomic_io import write_json
-from ..evaluation.bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from ..evaluation.answer_forms import prepare_to_answer
 from ..evaluation.image_classification_evaluation import classify_pictures
 from ..optional_packages import require
 from ..processing.picture_reading import read_picture
@@ -40,8 +40,7 @@ def predict_image_classes(
     if not arguments.no_figures:
         require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForImageClassification)
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
 
     def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:

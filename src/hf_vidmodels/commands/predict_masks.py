@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor
 
 from ..atomic_io import atomic_write, read_json_object, write_json
 from ..data.instances.coco_instances import is_instance_file, read_instance_file
-from ..evaluation.bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from ..evaluation.answer_forms import prepare_to_answer
 from ..modeling.ops.run_length_masks import decode_rles
 from ..output_files import output_file
 from ..pipelines.mask_labeling import MaskLabelingPipeline
@@ -52,8 +52,7 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
     model = open_model(arguments.model, inference_only=True)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
     label = MaskLabelingPipeline(model, image_processor=processor, device=arguments.device)
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(label.model)
+    prepare_to_answer(label.model, arguments.mixed_precision)
     options = {"encode_rle": True} | (
         {} if arguments.threshold is None else {"mask_thresholds": [arguments.threshold]}
     )

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedConfig
 
 from ..data.features.feature_folders import find_videos
-from ..evaluation.bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from ..evaluation.answer_forms import prepare_to_answer
 from ..metrics.activitynet_files import write_activitynet_results
 from ..optional_packages import require
 from ..output_files import output_file
@@ -85,8 +85,7 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     model = open_model(arguments.model)
     model.answering_step(arguments.step)
     locate = TemporalActionLocalizationPipeline(model, device=arguments.device)
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(locate.model)
+    prepare_to_answer(locate.model, arguments.mixed_precision)
     id2label = model.config.id2label
     truth = {} if arguments.truth is None else true_segments(arguments.truth, id2label)
     if any(source.features is None for source in sources.values()):

@@ -13,7 +13,7 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel
 from ..atomic_io import write_json
 from ..data.features.feature_folders import find_videos
 from ..data.video_writing import write_video
-from ..evaluation.bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from ..evaluation.answer_forms import prepare_to_answer
 from ..evaluation.class_scores import class_probabilities, is_multi_label
 from ..evaluation.gta_figures import (
     MATRICES_STEM,
@@ -79,8 +79,7 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
         require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForVideoClassification)
     processor = load_views_processor(arguments.model)
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
 
     def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:

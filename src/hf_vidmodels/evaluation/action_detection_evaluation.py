@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
@@ -19,11 +18,9 @@ from ..metrics.detection_result import DetectionResult
 from ..metrics.frame_detection import frame_detection_map
 from ..metrics.tube_detection import tube_detection_map
 from ..metrics.tube_linking import frame_boxes, link_tubelets
-from ..modeling.layers.convolution_forms import fold_batch_norms, put_channels_last
-from ..modeling.modeling_step import StepForActionDetection
 from ..processing.decoding import open_video
 from ..processing.people_in_videos import Person, find_people
-from .bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from .answer_forms import prepare_to_answer
 from .detected_tubes import annotated_tubes, rules_for, tubelets_of
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus, refuse_other_classes
@@ -54,8 +51,7 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
         ValueError: the split is missing, has other classes or nothing annotated, or the model needs boxes of people
             that the corpus does not have.
     """
-    if arguments.mixed_precision == BFLOAT16:
-        detect_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     dataset = load_scored_corpus(arguments, TASK, accelerator)[arguments.split]
     refuse_other_classes(model.config.id2label, dataset.features["labels"])
     return evaluate_detection(
@@ -69,21 +65,6 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
         rules=arguments.rules or "ava",
         proposal_threshold=arguments.proposal_threshold or 0.0,
     )
-
-
-def detect_in_bfloat16(model: PreTrainedModel) -> None:
-    """Let a detector that only answers compute in bfloat16, in place; its boxes and scores are float32 as before.
-
-    Args:
-        model: in evaluation mode, on its device.
-    """
-    if isinstance(model, StepForActionDetection):
-        # Its cascade is no single forward pass; it keeps boxes in float32 by itself.
-        fold_batch_norms(model)
-        put_channels_last(model)
-        model.to(torch.bfloat16)
-    else:
-        answer_in_bfloat16(model)
 
 
 def evaluate_detection(

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from ..data.arrow_columns import arrow_column, struct_field
 from ..data.unreadable_videos import short_names
 from ..metrics.classification_accuracy import label_ranks
-from .bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from .answer_forms import prepare_to_answer
 from .class_scores import TOP_KS, best_classes, class_metrics, class_probabilities, is_multi_label, require_labels
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus, refuse_other_classes
@@ -36,8 +36,7 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
     Raises:
         ValueError: when the split is missing, has other classes, or pictures without one.
     """
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     pictures = load_scored_corpus(arguments, TASK, accelerator)[arguments.split]
     refuse_other_classes(model.config.id2label, pictures.features["label"])
     return evaluate_image_classifier(

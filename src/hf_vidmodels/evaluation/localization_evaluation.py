@@ -16,7 +16,7 @@ from ..data.features.video_table import VideoTable, warn_of_other_rate
 from ..metrics.activitynet_files import results_to_json
 from ..metrics.temporal_detection import TemporalDetectionResult, temporal_detection_map
 from ..visualization.timeline_content import CLEAR_SHARE
-from .bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from .answer_forms import prepare_to_answer
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus, refuse_other_classes
 
@@ -57,8 +57,7 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
                 num_processes=arguments.feature_processes or 1,
                 show_progress=accelerator.is_main_process,
             )
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     videos = VideoTable.from_corpus(corpus[split])
     warn_of_other_rate([videos], config.frames_per_second, config.frames_per_snippet)
     return evaluate_localization(model, videos, split=split, accelerator=accelerator, batch_size=arguments.batch_size)

@@ -13,7 +13,7 @@ from ..data.instances.mask_corpora import MASK_TASK
 from ..metrics.mask_average_precision import coco_average_precision
 from ..metrics.mask_quality import mask_quality
 from ..modeling.ops.run_length_masks import Rle, check_rles, decode_rles, empty_rle
-from .bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from .answer_forms import prepare_to_answer
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus
 
@@ -47,8 +47,7 @@ def evaluate_on_corpus(
     Raises:
         ValueError: when the split is missing or has no true masks.
     """
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     pictures = load_scored_corpus(arguments, MASK_TASK, accelerator)[arguments.split]
     require_true_masks(pictures, arguments.split)
     return evaluate_masks(

@@ -23,7 +23,7 @@ from ..data.video_clips import VideoViews, collate_clips
 from ..modeling.modeling_stts import kept_regions
 from ..modeling.multiply_adds import multiply_adds
 from ..processing.base_video_processing import VideoViewsProcessor
-from .bfloat16_answers import BFLOAT16, answer_in_bfloat16
+from .answer_forms import prepare_to_answer
 from .class_scores import best_classes, class_metrics, class_probabilities, is_multi_label, require_labels
 from .evaluation import Evaluation, rows_of_process
 from .gta_figures import (
@@ -62,8 +62,7 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
             the checkpoint has no processor that makes views.
     """
     processor = load_views_processor(arguments.model)
-    if arguments.mixed_precision == BFLOAT16:
-        answer_in_bfloat16(model)
+    prepare_to_answer(model, arguments.mixed_precision)
     videos = load_scored_corpus(arguments, TASK, accelerator)[arguments.split]
     refuse_other_classes(model.config.id2label, videos.features["label"])
     return evaluate_video_classifier(

@@ -1,5 +1,7 @@
 """Convolutions over frames in their faster forms: PyTorch's values, gradients and layout."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -29,13 +31,13 @@ FORMS = {
 def calls(monkeypatch):
     """Which operations were called."""
     names = []
+
+    def noted(name, operation, *args, **options):
+        names.append(name)
+        return operation(*args, **options)
+
     for name in ("linear", "conv2d", "conv3d"):
-
-        def noted(*args, name=name, operation=getattr(functional, name), **options):
-            names.append(name)
-            return operation(*args, **options)
-
-        monkeypatch.setattr(video_convolution.functional, name, noted)
+        monkeypatch.setattr(functional, name, partial(noted, name, getattr(functional, name)))
     return names
 
 

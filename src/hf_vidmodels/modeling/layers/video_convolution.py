@@ -30,10 +30,10 @@ def convolve(
     """Convolve maps (B, C, T, H, W), in the form of another operation where a CPU computes that faster.
 
     With channels innermost (`torch.channels_last_3d`) some of PyTorch's CPU kernels take up to seven times the time of
-    an equal operation (`benchmarks/speed_video_convolution.py`). So a kernel of 1 x 1 x 1 becomes a matrix product, one
-    over frames alone a convolution of pictures of frames by positions, and one over space alone, where a single clip is
-    small, a convolution of its frames. Results differ by rounding. With other layouts and on other devices this is
-    PyTorch's convolution.
+    an equal operation (`benchmarks/speed_video_convolution.py`). So a kernel of 1 x 1 x 1 becomes a matrix product,
+    one over frames alone a convolution of pictures of frames by positions, and one over space alone, where a single
+    clip is small, a convolution of its frames. Results differ by rounding. With other layouts and on other devices
+    this is PyTorch's convolution.
 
     Args:
         maps: (B, C, T, H, W).

@@ -1,0 +1,36 @@
+"""The form in which a model answers fastest, for commands that predict and evaluate."""
+
+import torch
+from accelerate.utils import convert_outputs_to_fp32
+from transformers import PreTrainedModel
+
+from ..modeling.backbones.video_resnet import VideoResNetPreTrainedModel
+from ..modeling.layers.convolution_forms import fold_batch_norms, put_channels_last
+from ..modeling.modeling_step import StepForActionDetection
+
+# Of `--mixed_precision`.
+BFLOAT16 = "bf16"
+
+
+def prepare_to_answer(model: PreTrainedModel, mixed_precision: str | None = None) -> None:
+    """Bring a model that only answers from now on into its fastest form, in place; it gives float32 in any form.
+
+    Networks of 3D convolutions answer with folded batch norms, and with channels innermost on CPUs and in bfloat16.
+    Their answers differ by rounding.
+
+    Args:
+        model: in evaluation mode, on its device.
+        mixed_precision: `"bf16"` lets it compute in bfloat16.
+    """
+    in_bfloat16 = mixed_precision == BFLOAT16
+    if isinstance(model, VideoResNetPreTrainedModel):
+        model.fold_batch_norms()
+    elif isinstance(model, StepForActionDetection):
+        fold_batch_norms(model)
+    if in_bfloat16 or model.device.type == "cpu":
+        put_channels_last(model)
+    if in_bfloat16 and isinstance(model, StepForActionDetection):
+        # Its cascade is no single forward pass; it keeps boxes in float32 by itself.
+        model.to(torch.bfloat16)
+    elif in_bfloat16:
+        model.forward = convert_outputs_to_fp32(torch.autocast(model.device.type, torch.bfloat16)(model.forward))
