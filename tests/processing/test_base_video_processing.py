@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,10 @@ def test_the_frames_of_the_sampling_rule_come_from_every_format(tmp_path, suffix
     assert [numbers_of(view) for view in pixel_values[0]] == [[0, 2, 4, 7], [16, 18, 20, 23]]
 
 
-def test_each_video_is_opened_and_decoded_once_for_all_its_views(mp4, monkeypatch):
+def test_each_video_is_listed_and_decoded_once_for_all_its_views(mp4, tmp_path, monkeypatch):
     opened, read = [], []
+    # One that was not opened before.
+    video = shutil.copy(mp4, tmp_path / "video.mp4")
     original_list, original_read = video_files.list_packets, video_files.VideoFile.read
 
     def list_packets(*arguments):
@@ -98,7 +101,7 @@ def test_each_video_is_opened_and_decoded_once_for_all_its_views(mp4, monkeypatc
     monkeypatch.setattr(video_files, "list_packets", list_packets)
     monkeypatch.setattr(video_files.VideoFile, "read", read_frames)
     processor = small_processor(num_frames=6, sampling_rate=4)
-    processor(mp4, num_views=5, num_crops=3)
+    processor(video, num_views=5, num_crops=3)
     views = processor.frame_sampling.views(40, 25.0, 5)
     assert len(opened) == 1
     assert read == [np.unique(views).tolist()]

@@ -1,6 +1,7 @@
 import contextlib
 import math
 import re
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -416,6 +417,24 @@ def test_files_without_moving_pictures_are_one_sentence(tmp_path):
         probe_video("https://example.org/video.mp4")
     with pytest.raises(ValueError, match="got int"):
         probe_video(3)
+
+
+def test_the_packets_of_a_file_are_listed_once_until_it_changes(tmp_path, mp4, monkeypatch):
+    listed, original = [], video_files.list_packets
+
+    def list_packets(*arguments):
+        listed.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(video_files, "list_packets", list_packets)
+    path = tmp_path / "video.mp4"
+    shutil.copy(mp4, path)
+    first = decode_frames(path)
+    np.testing.assert_array_equal(decode_frames(path), first)
+    assert len(listed) == 1
+    write_video(path, first[:5], 25)
+    assert len(decode_frames(path)) == 5
+    assert len(listed) == 2
 
 
 def test_a_file_cut_before_its_index_cannot_be_opened(tmp_path, mp4):

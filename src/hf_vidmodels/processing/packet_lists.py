@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,10 @@ class PacketList:
 
     def frame_at(self, timestamp: int | None) -> int | None:
         """Give the number of the frame with this presentation time, or None."""
-        return self._frame_numbers.get(timestamp)
+        if timestamp is None:
+            return None
+        number = int(np.searchsorted(self.timestamps, timestamp))
+        return number if number < len(self.timestamps) and self.timestamps[number] == timestamp else None
 
     def runs(self, wanted: Sequence[int]) -> Iterator[PacketRun]:
         """Yield what is to be decoded for the frames `wanted` (ascending, each once), in the order of the stream.
@@ -90,10 +92,6 @@ class PacketList:
 
     def _run(self, start: int, end: int, frames: list[int]) -> PacketRun:
         return PacketRun(start, end, int(np.searchsorted(self.timestamps, self.coded_timestamps[start])), frames)
-
-    @cached_property
-    def _frame_numbers(self) -> dict[int, int]:
-        return {timestamp: number for number, timestamp in enumerate(self.timestamps.tolist())}
 
 
 def list_packets(container: Any, stream: Any, name: str) -> PacketList:
@@ -181,10 +179,12 @@ def _join_clocks(packets: Sequence[_Packet], frame: int, tick: Fraction, may_lea
         may_leap: whether the container is one whose clock may leap forward.
     """
     shift, last, is_one_clock = 0, None, True
+    # In ticks once, because fractions take longer than all the rest.
+    least, most = float(-STEP_BACK / tick), float(LEAP_FORWARD / tick) if may_leap else float("inf")
     for packet in packets:
         if packet.stored is not None:
             step = 0 if last is None else packet.stored - last
-            if step * tick < -STEP_BACK or (may_leap and step * tick > LEAP_FORWARD):
+            if not least <= step <= most:
                 shift, is_one_clock = shift + frame - step, False
             last = packet.stored
         if packet.time is not None:

@@ -9,7 +9,7 @@ on. All with one thread, as data loaders bring their own processes. `benchmarks/
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,18 @@ class VideoFile:
 
     @cached_property
     def packets(self) -> PacketList:
-        """The list of packets, made on first use."""
+        """The list of packets, made on first use; that of a file is kept for when it is opened again."""
+        if isinstance(self._content, bytes):
+            return self.list_packets()
+        status = self._content.stat()
+        return _packets_of_file(self._content, self.name, status.st_size, status.st_mtime_ns)
+
+    def list_packets(self) -> PacketList:
+        """List the packets anew.
+
+        Raises:
+            UnreadableVideoError: it is no video, or has no frames.
+        """
         # The FFmpeg of earlier releases gives no frame of such a file, and that of PyAV 17 ends the process.
         release = int(version("av").partition(".")[0])
         if release < _FIRST_PYAV_WITH_ANIMATED_WEBP and self._is_animated_webp():
@@ -179,6 +190,12 @@ class VideoFile:
                 )
             stream.codec_context.thread_count = 1
             yield container, stream
+
+
+# About 16 bytes a frame each.
+@lru_cache(maxsize=128)
+def _packets_of_file(path: Path, name: str, _size: int, _changed: int) -> PacketList:
+    return VideoFile(path, name).list_packets()
 
 
 class _RunDecoder:
