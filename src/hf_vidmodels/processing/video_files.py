@@ -63,7 +63,7 @@ class VideoFile:
         if isinstance(self._content, bytes):
             return self.list_packets()
         status = self._content.stat()
-        return _packets_of_file(self._content, self.name, status.st_size, status.st_mtime_ns)
+        return packets_of_file(self._content, self.name, status.st_size, status.st_mtime_ns)
 
     def list_packets(self) -> PacketList:
         """List the packets anew.
@@ -194,7 +194,8 @@ class VideoFile:
 
 # About 16 bytes a frame each.
 @lru_cache(maxsize=128)
-def _packets_of_file(path: Path, name: str, _size: int, _changed: int) -> PacketList:
+def packets_of_file(path: Path, name: str, _size: int, _changed: int) -> PacketList:
+    """List the packets of a file, or give the list that was made of it before it had another size or time."""
     return VideoFile(path, name).list_packets()
 
 
