@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from math import prod
+from typing import Any
 
 import torch
 from timed_forms import Call
@@ -25,7 +27,20 @@ def best_product(clock: Callable[[], float] = time.process_time, repeats: int = 
 
 def operations(call: Call) -> int:
     """Count the floating-point operations of matrix products, convolutions and attention in one call."""
+    formulae = {torch.ops.aten.convolution_backward: gradient_operations}
     # Torch's counter has no formula for the fused attention of CPUs.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with FlopCounterMode(display=False, custom_mapping=formulae) as counter, sdpa_kernel(SDPBackend.MATH):
         call()
     return counter.get_total_flops()
+
+
+def gradient_operations(upstream: torch.Size, _maps: torch.Size, weight: torch.Size, *rest: Any, **_: Any) -> int:
+    """Count those of a convolution's gradients; torch's own formula takes no account of groups.
+
+    Args:
+        upstream: shape (B, C', ...) of the gradient of the result.
+        weight: shape (C', C / groups, ...).
+        rest: its other arguments, of which the last says what gradients are wanted: of maps, weight and bias.
+    """
+    of_maps, of_weight, _ = rest[-1]
+    return 2 * upstream[0] * prod(upstream[2:]) * prod(weight) * (of_maps + of_weight)

@@ -40,6 +40,13 @@ def tensors(kernel, sides, dtype=torch.double):
     return maps.contiguous(memory_format=torch.channels_last_3d), weight
 
 
+@pytest.fixture(params=[True, False], ids=["pictures", "products"])
+def by_pictures(request, monkeypatch):
+    """Let float64, in which values can be compared, take the gradients of weights of float32, or its own."""
+    monkeypatch.setattr(depthwise_convolution, "FAST_FOR_PICTURES", (torch.double,) if request.param else ())
+    return request.param
+
+
 def test_presets_pool_with_four_strides():
     assert {stride for _, stride in poolings_of_presets()} == {(1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8)}
 
@@ -49,7 +56,7 @@ def test_presets_pool_with_four_strides():
 @pytest.mark.parametrize(
     ("kernel", "stride"), [*poolings_of_presets(), ((3, 5, 1), (2, 3, 1)), ((1, 2, 3), (2, 2, 1))]
 )
-def test_gradients_are_those_of_pytorch(kernel, stride, sides, monkeypatch):
+def test_gradients_are_those_of_pytorch(kernel, stride, sides, by_pictures, monkeypatch):
     # Small enough that products of slices are cut into parts.
     monkeypatch.setattr(depthwise_convolution, "MOST_PRODUCTS", 400)
     inputs = *tensors(kernel, sides), stride, half_of(kernel)
@@ -58,7 +65,7 @@ def test_gradients_are_those_of_pytorch(kernel, stride, sides, monkeypatch):
 
 
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (1, 4, 4), (2, 3, 3)])
-def test_gradients_are_those_of_finite_differences_and_can_be_differentiated_again(stride):
+def test_gradients_are_those_of_finite_differences_and_can_be_differentiated_again(stride, by_pictures):
     maps, weight = tensors((2, 3, 3), (2, 4, 3))
     inputs = maps[:1, :1].clone().requires_grad_(), weight[:1].clone().requires_grad_()
 

@@ -2,7 +2,8 @@
 
 A depthwise convolution is a sum over the taps of its kernel of slices of the maps times one number per channel, and so
 are both gradients. PyTorch's own gradients take many times what its forward pass takes; these are written with its
-forward convolution and with products of slices, channels innermost. They can be differentiated again.
+forward convolution, with its gradients for pictures, and with products of slices, channels innermost. They can be
+differentiated again.
 """
 
 import math
@@ -12,13 +13,17 @@ from typing import Any
 
 import torch
 from torch.nn.functional import conv3d
+from torch.nn.grad import conv2d_weight
 
 Triple = tuple[int, int, int]
 
 # Numbers in a product of slices: more do not fit the cache of a core.
 MOST_PRODUCTS = 2**18
-# Up to this many positions for one of the upstream gradient, filling in zeros and convolving is faster than the taps.
+# Up to this many positions for one of the upstream gradient, convolutions are faster than the taps one by one: filling
+# in zeros for the gradient of the maps, and pictures for that of the weight.
 DENSEST_STRIDE = 4
+# In float64 PyTorch has slow kernels for pictures too.
+FAST_FOR_PICTURES = (torch.float32,)
 
 
 def depthwise_conv3d(maps: torch.Tensor, weight: torch.Tensor, stride: Triple, padding: Triple) -> torch.Tensor:
@@ -73,7 +78,11 @@ class DepthwiseConv3d(torch.autograd.Function):
                 upstream, weight, maps.shape, ctx.stride, ctx.padding
             )
         if ctx.needs_input_grad[1]:
-            of_weight = weight_gradient(upstream, maps, weight.shape, ctx.stride, ctx.padding)
+            step, *steps = ctx.stride
+            is_fast = step == 1 and math.prod(steps) <= DENSEST_STRIDE and maps.dtype in FAST_FOR_PICTURES
+            of_weight = (weight_gradient_of_pictures if is_fast else weight_gradient)(
+                upstream, maps, weight.shape, ctx.stride, ctx.padding
+            )
         return of_maps, of_weight, None, None
 
 
@@ -104,6 +113,35 @@ def scattered_gradient(
     for tap, results, sources in slices_of_taps(taps.shape[:3], *sides, stride, padding):
         gradient[sources].addcmul_(upstream[results], taps[tap])
     return gradient.permute(0, 4, 1, 2, 3)
+
+
+def weight_gradient_of_pictures(
+    upstream: torch.Tensor, maps: torch.Tensor, shape: torch.Size, stride: Triple, padding: Triple
+) -> torch.Tensor:
+    """Give the gradient of a weight of a shape, steps of one in time: for each of its frames that of a convolution of
+    pictures, which are the frames that it saw.
+    """
+    upstream, maps = upstream.transpose(1, 2), maps.transpose(1, 2)
+    num_results, num_frames = upstream.shape[1], maps.shape[1]
+    gradients = []
+    for place in range(shape[2]):
+        ahead = place - padding[0]
+        first, last = max(-ahead, 0), min(num_frames - ahead, num_results)
+        if first >= last:
+            gradients.append(upstream.new_zeros(shape[0], 1, *shape[3:]))
+            continue
+        pictures, results = maps[:, first + ahead : last + ahead], upstream[:, first:last]
+        gradients.append(
+            conv2d_weight(
+                pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last),
+                (shape[0], 1, *shape[3:]),
+                results.flatten(0, 1).contiguous(memory_format=torch.channels_last),
+                stride[1:],
+                padding[1:],
+                groups=shape[0],
+            )
+        )
+    return torch.stack(gradients, dim=2)
 
 
 def weight_gradient(
