@@ -10,6 +10,7 @@ from ..modeling.modeling_step import StepForActionDetection
 
 # Of `--mixed_precision`.
 BFLOAT16 = "bf16"
+CONVOLUTIONAL = (VideoResNetPreTrainedModel, StepForActionDetection)
 
 
 def prepare_to_answer(model: PreTrainedModel, mixed_precision: str | None = None) -> None:
@@ -22,14 +23,14 @@ def prepare_to_answer(model: PreTrainedModel, mixed_precision: str | None = None
         model: in evaluation mode, on its device.
         mixed_precision: `"bf16"` lets it compute in bfloat16.
     """
-    in_bfloat16 = mixed_precision == BFLOAT16
-    if isinstance(model, VideoResNetPreTrainedModel):
-        model.fold_batch_norms()
-    elif isinstance(model, StepForActionDetection):
+    in_bfloat16, is_step = mixed_precision == BFLOAT16, isinstance(model, StepForActionDetection)
+    if is_step:
         fold_batch_norms(model)
-    if in_bfloat16 or model.device.type == "cpu":
+    elif isinstance(model, VideoResNetPreTrainedModel):
+        model.fold_batch_norms()
+    if isinstance(model, CONVOLUTIONAL) and (in_bfloat16 or model.device.type == "cpu"):
         put_channels_last(model)
-    if in_bfloat16 and isinstance(model, StepForActionDetection):
+    if in_bfloat16 and is_step:
         # Its cascade is no single forward pass; it keeps boxes in float32 by itself.
         model.to(torch.bfloat16)
     elif in_bfloat16:
