@@ -4,8 +4,8 @@
 
 For each network: the largest difference of its probabilities between answers in bfloat16 (as `--mixed_precision bf16`
 of predict and evaluate computes them) and in float32, and the time of both; only large networks gain time. Random
-weights give probabilities that are nearly equal, so that trained networks differ by more. Left out are STEP, which
-answers with people of whom others may be found, and L2-CAF, which has no such option.
+weights give probabilities that are nearly equal, so that trained networks differ by more. Of STEP they are those of
+the first step, which sees the same boxes in both. L2-CAF has no such option (docs/l2_caf.md says why).
 """
 
 import copy
@@ -31,6 +31,7 @@ CLASSIFIERS = {
     "CrossXForImageClassification": ("CrossXConfig", ("tiny-cross-x",)),
 }
 CLIPS_OF_A_VIDEO = 3
+STEPS_OF_STATISTICS = 20
 
 
 def make_inputs(config: PreTrainedConfig) -> torch.Tensor:
@@ -61,6 +62,20 @@ def networks() -> dict[str, tuple[PreTrainedModel, Callable[[PreTrainedModel], t
     found["asm_loc"] = (
         hf_vidmodels.AsmLocForTemporalActionLocalization(config),
         lambda model: model(features, proposal_boxes=boxes, step=1).foreground_cas,
+    )
+    config = hf_vidmodels.StepConfig.from_preset("step-tiny", freeze_batch_norm_stats=False)
+    clips = torch.rand(
+        (1, config.num_frames, config.backbone_config.num_channels, *config.frame_size),
+        generator=torch.Generator().manual_seed(0),
+    )
+    network = hf_vidmodels.StepForActionDetection(config)
+    with torch.no_grad():
+        # Under the statistics that norms begin with, random weights answer the same whatever they see.
+        for _ in range(STEPS_OF_STATISTICS):
+            network.train().features(clips)
+    found["step-tiny"] = (
+        network,
+        lambda model: model(clips.to(model.dtype)).step_logits[0].float().sigmoid(),
     )
     config = hf_vidmodels.MalConfig(
         encoder_config={"hidden_size": 48, "num_attention_heads": 3, "num_hidden_layers": 2}

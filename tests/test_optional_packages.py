@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from argparse import Namespace
 
 import numpy as np
 import pytest
 
-from hf_vidmodels.commands import check_command, evaluate_command, predict_segments, train_command
+from hf_vidmodels.commands import check_command, evaluate_command, predict_command, train_command
 from hf_vidmodels.data.embedded.embedded_digits import load_handwriting
 from hf_vidmodels.data.features.optical_flow import flow_pictures
 from hf_vidmodels.metrics.mask_average_precision import coco_average_precision
@@ -50,7 +49,12 @@ def test_every_module_imports_and_a_model_is_built_without_any_of_them():
             ),
         ),
         ("matplotlib", lambda folder: check_command.main(["--corpus", folder])),
-        ("matplotlib", lambda folder: predict_segments.localize_actions(Namespace(no_figures=False), {}, None)),
+        (
+            "matplotlib",
+            lambda folder: predict_command.main(
+                ["--method", "l2_caf", "--model", "org/model", "--input", folder, "--output_dir", f"{folder}/out"]
+            ),
+        ),
         ("cv2", lambda folder: flow_pictures(np.zeros((2, 16, 16, 3), np.uint8), [0], 20.0)),
         ("cv2", lambda folder: threshold_boxes(np.eye(4), [0.5])),
         ("h5py", lambda folder: read_features(f"{folder}/features.h5")),

@@ -51,7 +51,8 @@ def test_everything_that_a_row_names_is_there(task):
 
 def test_every_place_in_a_row_is_looked_at_by_these_tests():
     texts = {field.name for field in fields(tasks.Task) if field.type in ("str", "str | None", str, str | None)}
-    assert texts - {"name", "answer", "auto_class", "contract", "instances", "pipeline_kind"} == set(PLACES)
+    names = {"name", "answer", "auto_class", "contract", "instances", "pipeline_kind", "draws_with"}
+    assert texts - names == set(PLACES)
 
 
 # Recipes, with cards of their own, for a second task of a method.

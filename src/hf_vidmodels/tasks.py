@@ -45,6 +45,7 @@ class Task:
         evaluate: `(model, arguments, accelerator) -> Evaluation`, scores a checkpoint on a corpus.
         find_inputs: `(path) -> inputs by name`, what a file or folder holds for a prediction.
         predict: `(arguments, inputs, accelerator) -> None`, writes what a checkpoint finds in them.
+        draws_with: optional package without which a prediction cannot be drawn, where there is one.
         evaluate_options: options of the evaluate command that it takes besides those of all tasks.
         predict_options: the same of the predict command.
     """
@@ -61,6 +62,7 @@ class Task:
     evaluate: str | None = None
     find_inputs: str | None = None
     predict: str | None = None
+    draws_with: str | None = "matplotlib"
     evaluate_options: tuple[Option, ...] = ()
     predict_options: tuple[Option, ...] = ()
 
@@ -132,8 +134,9 @@ TASKS = {
             draw_examples=".data.annotation_sheet:draw_classified_videos",
             evaluate=".evaluation.motion_evaluation:evaluate_on_corpus",
             find_inputs=".commands.predict_video_classes:find_classified_videos",
-            predict=".commands.predict_motion:draw_motions",
-            evaluate_options=(MEDIA_DIR, SKIP_MISSING_FILES),
+            predict=".commands.predict_motion:find_motions",
+            evaluate_options=(MIXED_PRECISION, MEDIA_DIR, SKIP_MISSING_FILES),
+            predict_options=(MIXED_PRECISION, NO_FIGURES),
         ),
         Task(
             name="mask-labeling",
@@ -147,6 +150,7 @@ TASKS = {
             evaluate=".evaluation.mask_evaluation:evaluate_on_corpus",
             find_inputs=".commands.input_files:find_pictures",
             predict=".commands.predict_masks:label_pictures",
+            draws_with=None,
             evaluate_options=(MIXED_PRECISION,),
             predict_options=(
                 MIXED_PRECISION,

@@ -269,3 +269,22 @@ def test_predict_draws_and_evaluate_measures_a_pretrained_model(pretrained, corp
     assert done.status == 0, done.stderr
     metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text())["metrics"]
     assert {"probe_top1_accuracy", "retrieval_top1_accuracy", "probe_top5_accuracy"} <= set(metrics)
+
+
+def test_bfloat16_finds_and_measures_nearly_the_same_motion(pretrained, plain_folder, tmp_path):
+    found = {}
+    for choice in ("no", "bf16"):
+        words = ["--model", str(pretrained), "--mixed_precision", choice, "--output_dir", str(tmp_path / choice)]
+        for script, *more in (
+            ("predict.py", "--input", str(plain_folder / "validation"), "--no_figures"),
+            ("evaluate.py", "--dataset_name", str(plain_folder), "--split", "validation"),
+        ):
+            done = run_here(script, *words, *more)
+            assert done.status == 0, done.stderr
+            if script == "predict.py":
+                assert [path.name for path in (tmp_path / choice).iterdir()] == ["predictions.json"]
+        videos = json.loads((tmp_path / choice / "predictions.json").read_text()).values()
+        gain = json.loads((tmp_path / choice / "metrics.json").read_text())["metrics"]["reconstruction_gain"]
+        found[choice] = [*(value for measured in videos for value in measured.values()), gain]
+    assert all(rough != exact for rough, exact in zip(found["bf16"], found["no"], strict=True))
+    assert found["bf16"] == pytest.approx(found["no"], rel=0.03, abs=0.005)

@@ -17,7 +17,6 @@ from ..data.published.ava_classes import AVA_CLASSES
 from ..data.video_writing import write_video
 from ..evaluation.answer_forms import prepare_to_answer
 from ..metrics.ava_files import read_ava_rows, write_ava_detections
-from ..optional_packages import require
 from ..output_files import output_file
 from ..pipelines.action_detection import DEFAULT_THRESHOLD
 from ..processing.decoding import Video, iterate_frames, open_video
@@ -103,8 +102,6 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
     Raises:
         ValueError: when the model needs boxes and --proposals gives none, or at the end when some could not be read.
     """
-    if not arguments.no_figures:
-        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device)
     if model.needs_boxes and arguments.proposals is None:
         raise ValueError(

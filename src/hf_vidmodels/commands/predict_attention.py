@@ -12,7 +12,6 @@ from transformers import AutoImageProcessor, PreTrainedConfig
 from ..atomic_io import write_json
 from ..configuration.configuration_l2_caf import L2CafConfig
 from ..modeling.modeling_l2_caf import L2CafForObjectLocalization
-from ..optional_packages import require
 from ..pipelines.object_localization_pipeline import ObjectLocalizationPipeline
 from ..processing.picture_reading import read_picture
 from ..processing.processing_l2_caf import L2CafImageProcessor
@@ -37,8 +36,6 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path],
     Raises:
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
-    if not arguments.no_figures:
-        require("matplotlib", "drawing predictions")
     explain = attention_pipeline(arguments)
     config = explain.model.config
     if arguments.top_k is not None:

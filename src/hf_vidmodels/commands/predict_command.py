@@ -43,6 +43,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..command_line import command_parser, quiet_libraries
+from ..optional_packages import require
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import TASKS, resolve
 from .task_options import add_task_options, named_inputs, refuse_options_of_other_tasks, task_of_checkpoint
@@ -74,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in ("truth", "embed_video"):
             if getattr(arguments, name):
                 raise ValueError(f"--{name} says how to draw, and --no_figures not to; leave one of them out")
+    elif task.draws_with is not None:
+        require(task.draws_with, "drawing predictions")
     accelerator, arguments.device = join_processes(arguments.device)
     inputs = resolve(task.find_inputs)(arguments.input)
     resolve(task.predict)(arguments, inputs, accelerator)

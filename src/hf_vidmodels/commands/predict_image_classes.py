@@ -12,7 +12,6 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from ..atomic_io import write_json
 from ..evaluation.answer_forms import prepare_to_answer
 from ..evaluation.image_classification_evaluation import classify_pictures
-from ..optional_packages import require
 from ..processing.picture_reading import read_picture
 from ..text_tables import print_table
 from ..visualization.figures import save_figure
@@ -37,8 +36,6 @@ def predict_image_classes(
     Raises:
         ValueError: at the end when some pictures could not be read.
     """
-    if not arguments.no_figures:
-        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForImageClassification)
     prepare_to_answer(model, arguments.mixed_precision)
     processor = AutoImageProcessor.from_pretrained(arguments.model)

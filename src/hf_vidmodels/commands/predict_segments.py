@@ -13,7 +13,6 @@ from transformers import PreTrainedConfig
 from ..data.features.feature_folders import find_videos
 from ..evaluation.answer_forms import prepare_to_answer
 from ..metrics.activitynet_files import write_activitynet_results
-from ..optional_packages import require
 from ..output_files import output_file
 from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments, end_inside
 from ..processing.decoding import decode_frames, probe_video
@@ -80,8 +79,6 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     Raises:
         ValueError: when the checkpoint cannot take the inputs, or at the end when some could not be read.
     """
-    if not arguments.no_figures:
-        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model)
     model.answering_step(arguments.step)
     locate = TemporalActionLocalizationPipeline(model, device=arguments.device)

@@ -25,7 +25,6 @@ from ..evaluation.gta_figures import (
 from ..evaluation.video_classification_evaluation import load_views_processor
 from ..evaluation.video_views import sees_whole_videos
 from ..modeling.modeling_stts import kept_regions
-from ..optional_packages import require
 from ..output_files import output_file
 from ..processing.base_video_processing import VideoViewsProcessor
 from ..processing.media_suffixes import VIDEO_SUFFIXES
@@ -75,8 +74,6 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
     Raises:
         ValueError: when the checkpoint cannot take videos, or at the end when some could not be read.
     """
-    if not arguments.no_figures:
-        require("matplotlib", "drawing predictions")
     model = open_model(arguments.model, arguments.device, AutoModelForVideoClassification)
     processor = load_views_processor(arguments.model)
     prepare_to_answer(model, arguments.mixed_precision)

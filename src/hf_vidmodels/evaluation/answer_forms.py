@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from ..modeling.backbones.video_resnet import VideoResNetPreTrainedModel
 from ..modeling.layers.convolution_forms import fold_batch_norms, put_channels_last
+from ..modeling.modeling_hierarchical_motion import HierarchicalMotionForPreTraining
 from ..modeling.modeling_step import StepForActionDetection
 
 # Of `--mixed_precision`.
@@ -34,4 +35,7 @@ def prepare_to_answer(model: PreTrainedModel, mixed_precision: str | None = None
         # Its cascade is no single forward pass; it keeps boxes in float32 by itself.
         model.to(torch.bfloat16)
     elif in_bfloat16:
-        model.forward = convert_outputs_to_fp32(torch.autocast(model.device.type, torch.bfloat16)(model.forward))
+        # Commands ask for motion in several ways, and all of them read its features.
+        asked = "motion_features" if isinstance(model, HierarchicalMotionForPreTraining) else "forward"
+        answer = torch.autocast(model.device.type, torch.bfloat16)(getattr(model, asked))
+        setattr(model, asked, convert_outputs_to_fp32(answer))

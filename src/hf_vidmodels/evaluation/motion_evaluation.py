@@ -20,6 +20,7 @@ from ..data.video_clips import VideoViews, collate_clips
 from ..metrics.classification_accuracy import topk_accuracy
 from ..modeling.ops.frame_reconstruction import photometric_loss
 from ..processing.base_video_processing import VideoViewsProcessor
+from .answer_forms import prepare_to_answer
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus
 from .video_classification_evaluation import load_views_processor
@@ -48,6 +49,7 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
     Raises:
         ValueError: when the split is missing, or too many videos cannot be read.
     """
+    prepare_to_answer(model, arguments.mixed_precision)
     processor = load_views_processor(arguments.model)
     corpus = load_scored_corpus(arguments, MOTION_TASK, accelerator)
     return evaluate_motion(
