@@ -71,6 +71,16 @@ def test_a_checkpoint_and_its_settings_file_give_the_features_it_was_trained_wit
     assert "2 were there before" in out
 
 
+def test_bfloat16_may_be_chosen_for_settings_that_say_nothing_of_it(videos, tmp_path, extract):
+    (tmp_path / "settings.json").write_text(json.dumps(tiny_extractor().to_dict()))
+    words = ("--videos", videos, "--settings", tmp_path / "settings.json")
+    status, out, err = extract(*words, "--mixed_precision", "bf16")
+    assert status == 0 and "on cpu in bfloat16" in out, err
+    assert json.loads((tmp_path / "out" / "features.json").read_text())["extractor"]["mixed_precision"] == "bf16"
+    status, _, err = extract(*words)
+    assert status == 2 and "were made with extractor.mixed_precision = 'bf16', now it is None" in err
+
+
 def test_unreadable_videos_are_listed_and_decide_the_exit_status(videos, model_folder, tmp_path, extract):
     (videos / "broken.mp4").write_bytes(b"no video")
     status, out, err = extract("--videos", videos, "--model", model_folder)

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..command_line import command_parser, quiet_libraries
-from ..data.features.stream_settings import POOLINGS, STREAMS
+from ..data.features.stream_settings import POOLINGS, PRECISIONS, STREAMS
 from ..output_files import refuse_inputs_as_outputs
 
 if TYPE_CHECKING:
@@ -109,6 +109,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     running = parser.add_argument_group("running")
     running.add_argument("--num_processes", type=int, default=1, help="processes that share the videos (default: 1)")
     running.add_argument("--batch_size", type=int, default=8, help="snippets in one forward pass (default: 8)")
+    running.add_argument(
+        "--mixed_precision",
+        choices=PRECISIONS,
+        help="bf16: compute in bfloat16, faster on GPUs and on CPUs with AMX; rows are float32 and differ in the "
+        "third digit (default: no, or what the settings say)",
+    )
     running.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     running.add_argument(
         "--max_failed",
@@ -146,7 +152,11 @@ def make_extractor(arguments: argparse.Namespace) -> "SnippetFeatureExtractor":
     if len(sources) != 1:
         raise ValueError(f"give one of --model, --settings and --checkpoint, got {' and '.join(sources) or 'none'}")
     device = existing_device(arguments.device or PartialState().device)
-    running = {"batch_size": arguments.batch_size, "device": device}
+    running = {
+        "batch_size": arguments.batch_size,
+        "device": device,
+        "mixed_precision": arguments.mixed_precision,
+    }
     if sources == ["model"]:
         timing = {name: value for name in TIMING_OPTIONS if (value := getattr(arguments, name)) is not None}
         return SnippetFeatureExtractor(stream_settings(arguments), **timing, **running)
@@ -191,6 +201,7 @@ def describe(extractor: "SnippetFeatureExtractor") -> str:
     return (
         f"{' and '.join(streams)}, {extractor.feature_size} numbers for {extractor.frames_per_snippet} frames every "
         f"{extractor.snippet_stride} at {extractor.frames_per_second:g} fps, on {extractor.device}"
+        f"{'' if extractor.mixed_precision is None else ' in bfloat16'}"
     )
 
 

@@ -158,6 +158,7 @@ def test_features_that_are_not_finite_are_refused(monkeypatch):
         ({"frames_per_second": 25}, "needs the field 'streams'"),
         ({"streams": tiny_streams("rgb"), "frames_per_snipet": 8}, "did you mean 'frames_per_snippet'"),
         ({"streams": tiny_streams("rgb"), "snippet_stride": 0}, "snippet_stride must be positive, got 0"),
+        ({"streams": tiny_streams("rgb"), "mixed_precision": "fp16"}, "must be one of no, bf16, got 'fp16'"),
     ],
 )
 def test_wrong_descriptions_are_refused(settings, sentence):

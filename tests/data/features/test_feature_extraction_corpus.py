@@ -76,6 +76,21 @@ def test_other_settings_are_refused_by_the_name_of_the_field(videos, extractor, 
         extract(videos, SnippetFeatureExtractor.from_dict(settings), tmp_path)
 
 
+def test_features_in_bfloat16_are_nearly_those_in_float32_and_lie_in_a_folder_of_their_own(videos, tmp_path):
+    exact, rough = tiny_extractor("rgb", "flow"), tiny_extractor("rgb", "flow", mixed_precision="bf16")
+    extract(videos, exact, tmp_path / "exact")
+    extract(videos, rough, tmp_path / "rough")
+    found = [np.load(tmp_path / folder / "c.npy") for folder in ("exact", "rough")]
+    assert found[1].dtype == np.float32 and not np.array_equal(*found)
+    np.testing.assert_allclose(found[1], found[0], rtol=0.02, atol=0.02 * np.abs(found[0]).max())
+    with pytest.raises(ValueError, match=r"made with extractor\.mixed_precision = None, now it is 'bf16'"):
+        extract(videos, rough, tmp_path / "exact")
+    described = json.loads((tmp_path / "rough" / "features.json").read_text())["extractor"]
+    again = SnippetFeatureExtractor.from_dict(described)
+    assert again.mixed_precision == "bf16" and extract(videos, again, tmp_path / "rough").num_found == 3
+    assert SnippetFeatureExtractor.from_dict(described, mixed_precision="no").to_dict() == exact.to_dict()
+
+
 def test_the_same_networks_may_come_from_another_place(videos, extractor, tmp_path):
     extract(videos, extractor, tmp_path / "features")
     settings = extractor.save(tmp_path / "checkpoint")

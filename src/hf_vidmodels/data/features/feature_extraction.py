@@ -18,7 +18,7 @@ from ...processing.decoding import UnreadableVideoError, VideoSource, iterate_fr
 from .optical_flow import flow_pictures
 from .snippet_encoders import SnippetEncoder, load_encoder
 from .snippets import batched, iterate_snippets, sample_positions
-from .stream_settings import STREAMS, StreamSettings, refuse_unknown_fields
+from .stream_settings import BFLOAT16, PRECISIONS, STREAMS, StreamSettings, refuse_unknown_fields
 
 # The order of the streams in a feature row, whatever their order in a settings file.
 CHECKPOINT_FOLDER = "feature_extractor"
@@ -37,6 +37,8 @@ class SnippetFeatureExtractor:
             have no rate; their frames count as taken at this one.
         frames_per_snippet: frames that one row describes.
         snippet_stride: frames from one row to the next.
+        mixed_precision: `"bf16"` lets the networks compute in bfloat16, which is part of how features are made; rows
+            are float32 and differ in the third digit. None or `"no"` for float32.
         checkpoint: Hub id or folder that settings with a mere `subfolder` refer to.
         revision: of `checkpoint`.
         batch_size: snippets in one forward pass.
@@ -45,6 +47,7 @@ class SnippetFeatureExtractor:
     Attributes:
         streams: the settings by stream, with every field resolved.
         feature_size: C.
+        mixed_precision: `"bf16"` or None.
         origin: `checkpoint` and `revision` as given.
 
     Raises:
@@ -64,6 +67,7 @@ class SnippetFeatureExtractor:
         frames_per_second: float = 25,
         frames_per_snippet: int = 16,
         snippet_stride: int = 16,
+        mixed_precision: str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         revision: str | None = None,
         batch_size: int = 8,
@@ -78,9 +82,12 @@ class SnippetFeatureExtractor:
         ):
             if not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
+        if mixed_precision not in (None, *PRECISIONS):
+            raise ValueError(f"mixed_precision must be one of {', '.join(PRECISIONS)}, got {mixed_precision!r}")
         self.frames_per_second = frames_per_second
         self.frames_per_snippet = frames_per_snippet
         self.snippet_stride = snippet_stride
+        self.mixed_precision = mixed_precision if mixed_precision == BFLOAT16 else None
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.origin = {"checkpoint": None if checkpoint is None else os.fspath(checkpoint), "revision": revision}
@@ -131,10 +138,12 @@ class SnippetFeatureExtractor:
 
     def to_dict(self) -> dict[str, Any]:
         """Give all settings as plain JSON, for `AsmLocConfig.feature_extractor`; `from_dict` reads them."""
+        precision = {} if self.mixed_precision is None else {"mixed_precision": self.mixed_precision}
         return {
             "frames_per_second": self.frames_per_second,
             "frames_per_snippet": self.frames_per_snippet,
             "snippet_stride": self.snippet_stride,
+            **precision,
             "streams": {stream: settings.to_dict() for stream, settings in self.streams.items()},
         }
 
@@ -148,16 +157,17 @@ class SnippetFeatureExtractor:
 
         Args:
             settings: the description.
-            arguments: `checkpoint`, `revision`, `batch_size` and `device` of the constructor.
+            arguments: `checkpoint`, `revision`, `batch_size` and `device` of the constructor, and `mixed_precision`
+                where it is not None, instead of what the description says.
 
         Raises:
             ValueError: for an unknown or missing field, and as the constructor.
         """
-        known = ("streams", "frames_per_second", "frames_per_snippet", "snippet_stride")
+        known = ("streams", "frames_per_second", "frames_per_snippet", "snippet_stride", "mixed_precision")
         refuse_unknown_fields(settings, known, "feature_extractor")
         if "streams" not in settings:
             raise ValueError(f"feature_extractor needs the field 'streams', got only {sorted(settings)}")
-        return cls(**settings, **arguments)
+        return cls(**{**settings, **{name: value for name, value in arguments.items() if value is not None}})
 
     @classmethod
     def from_checkpoint(
@@ -171,7 +181,7 @@ class SnippetFeatureExtractor:
         Args:
             model: the loaded model, or the checkpoint's folder or Hub id.
             config: its configuration, when it is loaded already.
-            arguments: `revision`, `batch_size` and `device` of the constructor.
+            arguments: `revision`, `batch_size`, `device` and `mixed_precision`, as for `from_dict`.
 
         Raises:
             ValueError: when the checkpoint names no feature extractor, or one whose rows do not fit the model.
@@ -222,7 +232,9 @@ class SnippetFeatureExtractor:
         parts = []
         for stream, settings in self.streams.items():
             clips = torch.stack([_clip(frames, stream, settings) for frames in snippets])
-            parts.append(self._encoders[stream](clips.to(self.device)).float().cpu().numpy())
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision is not None):
+                rows = self._encoders[stream](clips.to(self.device))
+            parts.append(rows.float().cpu().numpy())
         return np.concatenate(parts, axis=1)
 
 
