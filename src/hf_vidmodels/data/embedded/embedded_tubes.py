@@ -45,7 +45,7 @@ class TubeParameters:
         second_action_percent: chance that a digit does two things at once.
     """
 
-    splits: tuple[tuple[str, int], ...] = (("train", 80), ("validation", 20), ("test", 40))
+    splits: tuple[tuple[str, int], ...] = (("train", 80), ("validation", 40), ("test", 60))
     size: int = 80
     num_frames: tuple[int, int] = (144, 216)
     digits: tuple[int, int] = (1, 2)

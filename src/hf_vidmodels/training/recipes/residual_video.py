@@ -28,8 +28,7 @@ class ResidualVideoArguments(VideoClassificationArguments):
     )
     channels_last: bool = argument(
         False,
-        "Compute convolutions with channels as the innermost axis. On a CPU small networks train about 1.5 times as "
-        "fast, and with mixed_precision bf16 large ones too.",
+        "Compute convolutions with channels as the innermost axis, which is faster on a CPU.",
     )
 
     def check_ranges(self) -> None:
