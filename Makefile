@@ -33,7 +33,7 @@ demo: $(READY)
 claims: $(READY)
 	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,examples]"
 	for benchmark in import_time decode speed_asm_loc claims_asm_loc speed_l2_caf claims_l2_caf speed_stts \
-	    speed_stts_training claims_stts bfloat16_scores speed_semiformer claims_semiformer \
+	    speed_stts_training speed_video_swin claims_stts bfloat16_scores speed_semiformer claims_semiformer \
 	    speed_mal label_restart claims_gta speed_video_convolution speed_video_resnet \
 	    speed_cross_x claims_cross_x speed_hierarchical_motion claims_hierarchical_motion speed_step claims_step \
 	    claims_collaborative_memory memory_collaborative; do \
