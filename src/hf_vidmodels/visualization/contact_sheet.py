@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import new_figure
+from .shown_pictures import WITHOUT_TICKS, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,9 @@ def draw_contact_sheet(rows: Sequence[Mapping[str, Any]], title: str | None = No
     heights = [_panel_height(np.asarray(row["image"])) for row in rows]
     size = (PANEL_INCHES * num_columns, sum(heights) + (SHEET_TITLE_INCHES if title else 0))
     figure = new_figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(rows), num_columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    axes = figure.subplots(
+        len(rows), num_columns, squeeze=False, gridspec_kw={"height_ratios": heights}, subplot_kw=WITHOUT_TICKS
+    )
     for axis in axes.flat:
         axis.axis("off")
     for row, panels in zip(rows, axes, strict=True):
@@ -64,15 +67,16 @@ def _panel_height(image: np.ndarray) -> float:
 
 
 def _show_picture(axis: "Axes", image: np.ndarray, title: str) -> None:
-    axis.imshow(image)
+    show_picture(axis, image, PANEL_INCHES * TALLEST)
     axis.set_title(_shortened(title), fontsize=TITLE_SIZE)
 
 
 def _show_explanation(
     axis: "Axes", image: np.ndarray, explanation: Mapping[str, Any], true_boxes: Sequence[Sequence[float]]
 ) -> None:
-    axis.imshow(image)
-    axis.imshow(explanation["heatmap"], cmap="inferno", alpha=HEAT_OPACITY, vmin=0, vmax=1)
+    show_picture(axis, image, PANEL_INCHES * TALLEST)
+    heatmap = np.asarray(explanation["heatmap"], dtype=np.float32)
+    show_picture(axis, heatmap, PANEL_INCHES * TALLEST, cmap="inferno", alpha=HEAT_OPACITY, vmin=0, vmax=1)
     for box in true_boxes:
         _outline(axis, box, TRUTH_COLOUR, "--")
     _outline(axis, [explanation["box"][name] for name in ("xmin", "ymin", "xmax", "ymax")], BOX_COLOUR, "-")

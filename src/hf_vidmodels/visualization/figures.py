@@ -10,6 +10,8 @@ from ..optional_packages import require
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DOTS_PER_INCH = 120
+
 
 def new_figure(**settings: Any) -> "Figure":
     """Make an empty figure.
@@ -23,7 +25,7 @@ def new_figure(**settings: Any) -> "Figure":
     return require("matplotlib.figure", "drawing").Figure(**settings)
 
 
-def save_figure(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = 120) -> None:
+def save_figure(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = DOTS_PER_INCH) -> None:
     """Write `figure` to `path` atomically, in the format of its suffix (`.png`, `.pdf`, `.svg`, `.jpg`).
 
     Raises:

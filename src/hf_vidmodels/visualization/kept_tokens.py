@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import new_figure
+from .shown_pictures import WITHOUT_TICKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def draw_kept_tokens(
     row_inches = PANEL_INCHES * frames.shape[1] / frames.shape[2] + PANEL_TITLE_INCHES
     figure = new_figure(figsize=(PANEL_INCHES * columns, row_inches * num_rows + HEAD_INCHES), layout="constrained")
     figure.suptitle(_head(frames, regions, answers, title), fontsize=TITLE_SIZE + 2)
-    panels = figure.subplots(num_rows, columns, squeeze=False)
+    panels = figure.subplots(num_rows, columns, squeeze=False, subplot_kw=WITHOUT_TICKS)
     for axis in panels.flat:
         axis.axis("off")
     for number, (axis, frame) in enumerate(zip(panels.flat, shown, strict=False)):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .figures import new_figure
+from .shown_pictures import WITHOUT_TICKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ def draw_memory_strip(
     if times is not None:
         names = [f"{time:.1f} s" for time in times]
     for number, frame in enumerate(frames):
-        axis = figure.add_subplot(grid[0, number])
+        axis = figure.add_subplot(grid[0, number], **WITHOUT_TICKS)
         axis.imshow(frame)
         axis.axis("off")
     axis = figure.add_subplot(grid[1, :])

@@ -11,6 +11,7 @@ import numpy as np
 
 from .figures import new_figure
 from .picture_grid import plain_text
+from .shown_pictures import WITHOUT_TICKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,11 +109,10 @@ def draw_motion(
         f"{title}\nwhere everything moves until the next frame: the colour is the direction, its strength the length"
     )
     figure.suptitle(plain_text(heading), x=0.01, ha="left", fontsize=10)
-    panels = figure.subplots(len(rows), columns + 1, squeeze=False)
+    panels = figure.subplots(len(rows), columns + 1, squeeze=False, subplot_kw=WITHOUT_TICKS)
     for row, (name, pictures) in enumerate(zip(ROWS, rows, strict=True)):
         for axes, picture in zip(panels[row], pictures, strict=False):
             axes.imshow(picture)
-            axes.set(xticks=[], yticks=[])
         panels[row, 0].set_ylabel(name, fontsize=8)
         panels[row, -1].set_axis_off()
     for number, axes in enumerate(panels[0, :columns]):

@@ -9,6 +9,7 @@ import numpy as np
 
 from .figures import new_figure
 from .picture_grid import plain_text
+from .shown_pictures import WITHOUT_TICKS, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,24 +61,22 @@ def draw_part_sheet(rows: Sequence[PartRow], title: str) -> "Figure":
         ha="left",
         fontsize=9,
     )
-    panels = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
+    panels = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths, subplot_kw=WITHOUT_TICKS)
     for axes in panels.ravel():
-        axes.set_xticks([])
-        axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_visible(False)
     for line, row in zip(panels, rows, strict=True):
-        line[0].imshow(row.picture)
+        show_picture(line[0], row.picture, PANEL_INCHES)
         _name(line[0], f"says {row.answer}\ntrue: {row.truth}", RIGHT if row.answer == row.truth else WRONG)
         # One scale for all parts, so that a part that says little looks so.
         most = max(max(float(part.evidence.max()) for part in row.parts), 1e-12)
         for number, part in enumerate(row.parts):
             first = 1 + number * (1 + num_near)
-            line[first].imshow(row.picture)
+            show_picture(line[first], row.picture, PANEL_INCHES)
             _overlay(line[first], part.evidence, most)
             _name(line[first], f"part {number + 1}", "black")
             for axes, (picture, label) in zip(line[first + 1 : first + 1 + num_near], part.neighbours, strict=True):
-                axes.imshow(picture)
+                show_picture(axes, picture, PANEL_INCHES)
                 is_same = label == row.answer
                 _name(axes, label, RIGHT if is_same else "black")
                 if is_same:

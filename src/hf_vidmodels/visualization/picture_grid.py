@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .figures import new_figure
+from .shown_pictures import WITHOUT_TICKS, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,11 +43,11 @@ def draw_picture_grid(panels: Sequence[PicturePanel], title: str) -> "Figure":
     lines = -(-len(panels) // columns)
     figure = new_figure(figsize=(PICTURE_SIZE * columns, (PICTURE_SIZE + 0.2) * lines + 0.4), layout="constrained")
     figure.suptitle(plain_text(title), x=0.01, ha="left", fontsize=12)
-    places = figure.subplots(lines, columns, squeeze=False).ravel()
+    places = figure.subplots(lines, columns, squeeze=False, subplot_kw=WITHOUT_TICKS).ravel()
     for axes in places:
         axes.set_axis_off()
     for axes, (picture, boxes, caption, colours) in zip(places, panels, strict=False):
-        axes.imshow(picture)
+        show_picture(axes, picture, PICTURE_SIZE)
         colours = colours or [BOX_COLOR] * len(boxes)
         for ((left, top, right, bottom), name), colour in zip(boxes, colours, strict=True):
             axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=1.5))

@@ -7,6 +7,7 @@ import numpy as np
 
 from .figures import new_figure
 from .picture_grid import plain_text
+from .shown_pictures import WITHOUT_TICKS, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,13 +35,15 @@ def draw_pseudo_labels(
     lines, columns = len(pictures), len(moments)
     width = PICTURE_SIZE + MOMENT_WIDTH * (columns + 1)
     figure = new_figure(figsize=(width, PICTURE_SIZE * lines + 0.6), layout="constrained")
-    places = figure.subplots(lines, 1 + columns, squeeze=False, width_ratios=[1.0] + [1.3] * columns)
+    places = figure.subplots(
+        lines, 1 + columns, squeeze=False, width_ratios=[1.0] + [1.3] * columns, subplot_kw=WITHOUT_TICKS
+    )
     for axes in places.ravel():
         axes.set_axis_off()
     for column, (name, _) in enumerate(moments, start=1):
         places[0, column].set_title(plain_text(name), fontsize=9)
     for line, picture in enumerate(pictures):
-        places[line, 0].imshow(picture)
+        show_picture(places[line, 0], picture, MOMENT_WIDTH)
         known = truth[line]
         places[line, 0].set_title(plain_text("truth unknown" if known is None else f"true: {known}"), fontsize=7)
         for column, (_, answers) in enumerate(moments, start=1):

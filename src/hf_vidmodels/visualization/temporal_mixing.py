@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .figures import new_figure
+from .shown_pictures import WITHOUT_TICKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,9 +94,8 @@ def draw_regions(
     )
     # A dollar sign would start a formula.
     figure.suptitle(head.replace("$", r"\$"), fontsize=TITLE_SIZE + 1)
-    panels = figure.subplots(len(shares) + 1, len(shown), squeeze=False)
+    panels = figure.subplots(len(shares) + 1, len(shown), squeeze=False, subplot_kw=WITHOUT_TICKS)
     for axis in panels.flat:
-        axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for axis, number in zip(panels[0], shown, strict=True):
         axis.imshow(frames[number])

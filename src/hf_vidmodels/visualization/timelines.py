@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import new_figure
+from .shown_pictures import reduced_picture
 from .timeline_content import (
     ATTENTION_COLOR,
     PALETTE,
@@ -243,7 +244,8 @@ def _draw_frames(axes: "Axes", frames: Sequence[np.ndarray], duration: float) ->
     half_width = 0.5 * duration * min(1.0, frame_width / PANEL_WIDTH)
     for position, index in enumerate(chosen):
         centre = (position + 0.5) * duration / count
-        axes.imshow(frames[index], extent=(centre - half_width, centre + half_width, 0, 1), aspect="auto")
+        frame = reduced_picture(np.asarray(frames[index]), max(frame_width, FRAMES_HEIGHT))
+        axes.imshow(frame, extent=(centre - half_width, centre + half_width, 0, 1), aspect="auto")
     axes.set(xlim=(0, duration), ylim=(0, 1), yticks=[])
     axes.grid(False)
     axes.spines[["left", "bottom"]].set_visible(False)
