@@ -1,4 +1,5 @@
 import argparse
+import threading
 
 import numpy as np
 import pytest
@@ -17,17 +18,22 @@ class Run:
         for path in self.inputs.values():
             path.write_text(path.stem)
         self.output_dir = folder / "out"
-        self.asked, self.written, self.blocks = [], {}, []
+        self.asked, self.drawn, self.written, self.blocks = [], [], {}, []
 
-    def __call__(self, errors=None, **settings):
-        self.asked, self.blocks = [], []
+    def __call__(self, errors=None, drawing=None, **settings):
+        self.asked, self.drawn, self.blocks = [], [], []
         arguments = argparse.Namespace(model="org/model", output_dir=self.output_dir, device="cpu", **settings)
 
         def predict_one(name, path):
             self.asked.append(name)
             if name in (errors or {}):
                 raise errors[name]
-            return {"segments": np.array([[int(path.read_text()), 0.1]])}, [(name, "found")]
+            return {"segments": np.array([[int(path.read_text()), 0.1]])}, [(name, "found")], lambda: draw(name)
+
+        def draw(name):
+            if drawing is not None:
+                drawing(name)
+            self.drawn.append(name)
 
         def write(answers):
             self.written = dict(answers)
@@ -85,3 +91,38 @@ def test_other_settings_or_inputs_begin_anew_and_a_cut_off_line_does_not_count(r
         journal.write_bytes(journal.read_bytes()[:-9])
     check_whole(run, run(threshold=0.6 if change == "setting" else 0.5))
     assert run.asked == list(run.inputs)[20 if change == "damage" else 0 :]
+
+
+def test_an_input_is_drawn_while_the_next_ones_are_predicted_on_and_few_wait(run):
+    ahead = []
+
+    def wait_for_the_next_input(name):
+        # Of the last of a block nothing follows before it is drawn.
+        for _ in range(100 if int(name) % 20 < 19 and int(name) + 1 < NUM_INPUTS else 0):
+            if len(run.asked) > int(name) + 1:
+                break
+            threading.Event().wait(0.01)
+        ahead.append(len(run.asked) - 1 - int(name))
+
+    check_whole(run, run(drawing=wait_for_the_next_input))
+    assert run.drawn == list(run.inputs) and max(ahead) <= 2 and sum(number > 0 for number in ahead) >= NUM_INPUTS - 3
+
+
+def test_an_input_that_cannot_be_drawn_has_failed_and_is_tried_again(run, monkeypatch):
+    def fail(name):
+        if name in ("03", "04"):
+            raise OSError("disk full") if name == "03" else RuntimeError("bug")
+
+    found = run(drawing=fail)
+    assert found.failures == {"03": "disk full", "04": "unexpected: RuntimeError: bug"}
+    assert "03" not in run.written and ("03", "found") not in found.rows and len(run.written) == NUM_INPUTS - 2
+    monkeypatch.setenv("HF_VIDMODELS_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="bug"):
+        run(drawing=fail)
+    check_whole(run, run())
+
+
+def test_a_stopped_run_has_drawn_all_that_it_writes(run):
+    with pytest.raises(KeyboardInterrupt):
+        run({"30": KeyboardInterrupt()}, drawing=lambda name: threading.Event().wait(0.02))
+    assert run.drawn == list(run.written) == list(run.inputs)[:30]

@@ -31,7 +31,7 @@ from ..visualization.timeline_page import write_timeline_page
 from .opened_models import open_model
 from .predict_video_classes import find_classified_videos
 from .prediction_journal import PredictionJournal
-from .prediction_runs import TableRows, predict_each, report_failures
+from .prediction_runs import Predicted, TableRows, predict_each, report_failures
 
 STILLS = 12
 SPANS_IN_TABLE = 5
@@ -112,7 +112,7 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
     proposals = {} if arguments.proposals is None else read_proposals(arguments.proposals)
     detector = _Detector(model, AutoVideoProcessor.from_pretrained(arguments.model), arguments, proposals)
 
-    def find(name: str, source: Path) -> tuple[list[dict[str, Any]], TableRows]:
+    def find(name: str, source: Path) -> Predicted:
         film = open_video(source)
         found = detect_film(detector, name, source, film)
         key_frames = name_people(found, model.config.id2label, _threshold(arguments))
@@ -125,9 +125,10 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
             people, spacing = follow_people(key_frames), spacing_of(key_frames)
             spans = spans_in_film(people, spacing, film, film.metadata().duration)
         else:
+            # Not beside the next film: it takes minutes, and who stops the command would have to wait for them.
             spans = draw_film(arguments, name, source, film, key_frames)
         PredictionJournal(arguments, {name: source}, f"{name}.journal").remove()
-        return [_written(key_frame) for key_frame in key_frames], table_rows(name, spans)
+        return Predicted([_written(key_frame) for key_frame in key_frames], table_rows(name, spans))
 
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "predictions.json", answers)

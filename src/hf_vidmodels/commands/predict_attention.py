@@ -19,7 +19,7 @@ from ..text_tables import print_table
 from ..visualization.contact_sheet import draw_contact_sheet
 from ..visualization.figures import save_figure
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each, report_failures
+from .prediction_runs import Predicted, TableRows, predict_each, report_failures
 from .task_options import read_config
 
 SHEET_NAME = "contact_sheet.png"
@@ -43,10 +43,10 @@ def explain_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path],
     class_ids = None if arguments.classes is None else [class_id_of(name, config) for name in arguments.classes]
     settings = {"class_ids": class_ids, "objective": arguments.objective or "class_specific"}
 
-    def explain_one(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
+    def explain_one(name: str, path: Path) -> Predicted:
         found = explain(read_picture(path), threshold=arguments.threshold, **settings)
         rows = table_rows(name, found)
-        return [without_heatmap(answer) for answer in found] if arguments.no_figures else found, rows
+        return Predicted([without_heatmap(answer) for answer in found] if arguments.no_figures else found, rows)
 
     def save_sheet(number: int, answers: dict[str, Any]) -> None:
         rows = [

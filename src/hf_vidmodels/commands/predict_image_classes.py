@@ -17,7 +17,7 @@ from ..text_tables import print_table
 from ..visualization.figures import save_figure
 from ..visualization.picture_grid import PicturePanel, draw_picture_grid
 from .opened_models import open_model
-from .prediction_runs import TableRows, class_rows, predict_each, report_failures
+from .prediction_runs import Predicted, class_rows, predict_each, report_failures
 
 SHEET_NAME = "classes.png"
 DEFAULT_TOP_K = 5
@@ -40,7 +40,7 @@ def predict_image_classes(
     prepare_to_answer(model, arguments.mixed_precision)
     processor = AutoImageProcessor.from_pretrained(arguments.model)
 
-    def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
+    def classify(name: str, path: Path) -> Predicted:
         scores = classify_pictures(model, processor, [read_picture(path)])[0]
         best = np.argsort(-scores, kind="stable")[: arguments.top_k or DEFAULT_TOP_K]
         found = [
@@ -48,7 +48,7 @@ def predict_image_classes(
             for label in best
             if arguments.threshold is None or scores[label] >= arguments.threshold
         ]
-        return found, class_rows(name, found)
+        return Predicted(found, class_rows(name, found))
 
     def save_sheet(number: int, answers: dict[str, Any]) -> None:
         panels = [

@@ -3,11 +3,13 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from PIL import Image
 from transformers import AutoImageProcessor
 
 from ..atomic_io import atomic_write, read_json_object, write_json
@@ -20,7 +22,7 @@ from ..processing.picture_reading import read_picture
 from ..text_tables import print_table
 from ..visualization.mask_overlays import draw_instances
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each, report_failures
+from .prediction_runs import Predicted, TableRows, predict_each, report_failures
 
 BOXES_IN_TABLE = 4
 
@@ -57,20 +59,16 @@ def label_pictures(arguments: argparse.Namespace, sources: Mapping[str, Path], a
         {} if arguments.threshold is None else {"mask_thresholds": [arguments.threshold]}
     )
 
-    def label_one(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
+    def label_one(name: str, path: Path) -> Predicted:
         picture = read_picture(path)
         given = PictureBoxes([[0, 0, *picture.size]], [None]) if boxes is None else boxes[name]
         found = label(picture, boxes=given.boxes, **options)
-        if not arguments.no_figures:
-            masks = decode_rles([answer["segmentation"] for answer in found]) if found else None
-            drawing = draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found])
-            with atomic_write(output_file(arguments.output_dir, name, ".masks.png", nested=True)) as opened:
-                drawing.save(opened, format="png")
         answers = [
             {"box": box, "label": label_name, **{key: answer[key] for key in ("score", "area", "segmentation")}}
             for box, label_name, answer in zip(given.boxes, given.names, found, strict=True)
         ]
-        return answers, table_rows(name, answers)
+        draw = None if arguments.no_figures else partial(_draw, arguments.output_dir, name, picture, given, found)
+        return Predicted(answers, table_rows(name, answers), draw)
 
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "masks.json", answers)
@@ -112,6 +110,15 @@ def table_rows(name: str, answers: Sequence[Mapping[str, Any]]) -> TableRows:
         rows.append((name if number == 0 else "", *cells))
     more = len(answers) - len(rows)
     return rows + ([("", f"... {more} more", "", "", "")] if more else [])
+
+
+def _draw(
+    folder: Path, name: str, picture: Image.Image, given: PictureBoxes, found: Sequence[Mapping[str, Any]]
+) -> None:
+    masks = decode_rles([answer["segmentation"] for answer in found]) if found else None
+    drawing = draw_instances(picture, given.boxes, masks, given.names, [answer["score"] for answer in found])
+    with atomic_write(output_file(folder, name, ".masks.png", nested=True)) as opened:
+        drawing.save(opened, format="png")
 
 
 def _boxes_of_instance_file(path: Path) -> dict[str, PictureBoxes]:

@@ -4,6 +4,7 @@ frame makes of each.
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..text_tables import print_table
 from ..visualization.figures import save_figure
 from ..visualization.motion_fields import draw_motion, motion_frames
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each, report_failures
+from .prediction_runs import Predicted, predict_each, report_failures
 
 # Clips have few frames; a slow video lets one see each.
 FRAMES_PER_SECOND = 4
@@ -48,12 +49,11 @@ def find_motions(arguments: argparse.Namespace, sources: Mapping[str, Path], acc
     prepare_to_answer(model, arguments.mixed_precision)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
 
-    def find(name: str, path: Path) -> tuple[dict[str, float], TableRows]:
+    def find(name: str, path: Path) -> Predicted:
         found, times = _reconstruct(model, processor, path)
-        if not arguments.no_figures:
-            _draw(arguments.output_dir, name, found, times)
         measured = _measure(found)
-        return measured, [(name, *(f"{value:.3f}" for value in measured.values()))]
+        draw = None if arguments.no_figures else partial(_draw, arguments.output_dir, name, found, times)
+        return Predicted(measured, [(name, *(f"{value:.3f}" for value in measured.values()))], draw)
 
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "predictions.json", answers)

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..visualization.figures import save_figure
 from ..visualization.timeline_page import write_timeline_page
 from ..visualization.timelines import draw_timeline
 from .opened_models import open_model
-from .prediction_runs import TableRows, predict_each, report_failures
+from .prediction_runs import Predicted, TableRows, predict_each, report_failures
 
 SEGMENTS_IN_TABLE = 3
 FRAMES_IN_PICTURE = 12
@@ -88,18 +89,21 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     if any(source.features is None for source in sources.values()):
         accelerator.print(f"features by {', '.join(locate.snippet_extractor.streams)} networks of the checkpoint")
 
-    def localize(video_id: str, source: Source) -> tuple[dict[str, np.ndarray], TableRows]:
+    def localize(video_id: str, source: Source) -> Predicted:
         features = locate.preprocess(source.features or source.video)
         prediction = locate.forward([features], return_curves=True, step=arguments.step)[0]
-        picture = describe_source(
-            source, len(features["features"]), model.config, with_frames=not arguments.no_figures
-        )
-        prediction = end_inside(prediction, picture["duration"])
+        duration = duration_of(source, len(features["features"]), model.config)
+        prediction = end_inside(prediction, duration)
         best = best_segments(prediction, arguments.top_k, arguments.threshold)
-        if not arguments.no_figures:
-            picture["reference"] = truth.get(video_id)
-            draw(arguments, video_id, source, best, picture, prediction, id2label)
-        return best, table_rows(video_id, picture["duration"], best, id2label)
+        content = {
+            "duration": duration,
+            "reference": truth.get(video_id),
+            "label_names": id2label,
+            **{name: prediction[name] for name in ("attention", "class_scores", "curve_times")},
+            "title": video_id,
+        }
+        drawing = None if arguments.no_figures else partial(draw, arguments, video_id, source, best, content)
+        return Predicted(best, table_rows(video_id, duration, best, id2label), drawing)
 
     def write(answers: dict[str, Any]) -> None:
         write_activitynet_results(arguments.output_dir / "predictions.json", answers, id2label)
@@ -135,20 +139,12 @@ def true_segments(corpus: str, label_names: Mapping[int, str]) -> dict[str, dict
     return truth
 
 
-def describe_source(
-    source: Source, num_features: int, config: PreTrainedConfig, with_frames: bool = True
-) -> dict[str, Any]:
-    """Give the `duration` in seconds of a video (of its features where it has no timing) and `frames` to show."""
-    duration = num_features * config.frames_per_snippet / config.frames_per_second
-    if source.video is None:
-        return {"duration": duration, "frames": None}
-    video = probe_video(source.video)
-    frames = None
-    if with_frames:
-        indices = ((np.arange(FRAMES_IN_PICTURE) + 0.5) * video.num_frames / FRAMES_IN_PICTURE).astype(int)
-        frames = decode_frames(source.video, indices)
-    timed = np.isfinite(video.duration)
-    return {"duration": video.duration if timed else duration, "frames": frames}
+def duration_of(source: Source, num_features: int, config: PreTrainedConfig) -> float:
+    """Give the seconds of a video; those of its features where it has no timing."""
+    video = None if source.video is None else probe_video(source.video)
+    if video is None or not np.isfinite(video.duration):
+        return num_features * config.frames_per_snippet / config.frames_per_second
+    return video.duration
 
 
 def draw(
@@ -156,23 +152,24 @@ def draw(
     video_id: str,
     source: Source,
     best: Mapping[str, np.ndarray],
-    picture: Mapping[str, Any],
-    curves: Mapping[str, np.ndarray],
-    label_names: Mapping[int, str],
+    content: Mapping[str, Any],
 ) -> None:
     """Write the timeline of one video, and its page when there is a file to play."""
-    content = {
-        "duration": picture["duration"],
-        "reference": picture["reference"],
-        "label_names": label_names,
-        **{name: curves[name] for name in ("attention", "class_scores", "curve_times")},
-        "title": video_id,
-    }
-    figure = draw_timeline(best, video_frames=picture["frames"], **content)
+    figure = draw_timeline(best, video_frames=shown_frames(source), **content)
     save_figure(figure, output_file(arguments.output_dir, video_id, ".png"))
     if source.video is not None and source.video.is_file():
         page = output_file(arguments.output_dir, video_id, ".html")
         write_timeline_page(page, source.video, best, embed_video=arguments.embed_video, **content)
+
+
+def shown_frames(source: Source) -> np.ndarray | None:
+    """Give frames from all over a video, or None where there are features alone."""
+    if source.video is None:
+        return None
+    num_frames = probe_video(source.video).num_frames
+    return decode_frames(
+        source.video, ((np.arange(FRAMES_IN_PICTURE) + 0.5) * num_frames / FRAMES_IN_PICTURE).astype(int)
+    )
 
 
 def table_rows(

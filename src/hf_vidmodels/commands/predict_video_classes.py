@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from ..visualization.kept_tokens import draw_kept_tokens, shade_dropped
 from ..visualization.memory_strip import draw_memory_strip
 from ..visualization.temporal_mixing import draw_regions
 from .opened_models import open_model
-from .prediction_runs import TableRows, class_rows, predict_each, report_failures
+from .prediction_runs import Predicted, class_rows, predict_each, report_failures
 
 DEFAULT_TOP_K = 5
 CLASSES_IN_PICTURE = 3
@@ -79,11 +80,10 @@ def classify_videos(arguments: argparse.Namespace, sources: Mapping[str, Path], 
     prepare_to_answer(model, arguments.mixed_precision)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
 
-    def classify(name: str, path: Path) -> tuple[list[dict[str, Any]], TableRows]:
+    def classify(name: str, path: Path) -> Predicted:
         found, picture = _classify(model, processor, path, arguments)
-        if not arguments.no_figures:
-            _draw(arguments.output_dir, name, found, **picture)
-        return found, class_rows(name, found)
+        draw = None if arguments.no_figures else partial(_draw, arguments.output_dir, name, found, **picture)
+        return Predicted(found, class_rows(name, found), draw)
 
     def write(answers: dict[str, Any]) -> None:
         write_json(arguments.output_dir / "predictions.json", answers)

@@ -1,8 +1,11 @@
-"""One prediction after the other: shared among processes, with those that fail reported at the end."""
+"""One prediction after the other, each drawn beside the next: shared among processes, with those that fail reported at
+the end.
+"""
 
 import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,9 +19,21 @@ from .prediction_journal import PredictionJournal
 
 # So many inputs go by between two exchanges of the processes.
 BLOCK_SIZE = 20
+# The first is at work, the others wait; each holds what it draws in memory.
+DRAWINGS_AT_ONCE = 2
 TableRows = list[tuple[str, ...]]
-# One input by name and source -> its answer, and its lines of the printed table.
-PredictOne = Callable[[str, Any], tuple[Any, TableRows]]
+
+
+class Predicted(NamedTuple):
+    """What is found in one input, its lines of the printed table, and what draws it and writes the drawings."""
+
+    answer: Any
+    rows: TableRows
+    draw: Callable[[], None] | None = None
+
+
+# One input by name and source -> what is found.
+PredictOne = Callable[[str, Any], Predicted]
 
 
 class _Found(NamedTuple):
@@ -66,11 +81,13 @@ def predict_each(
 ) -> Predictions:
     """Predict on the inputs, shared among the processes; every process gets what all found.
 
-    A prediction that was stopped, or of which inputs failed, goes on from its journal in `arguments.output_dir`.
+    Inputs are drawn one after the other in a thread, while the next are predicted on; an input is done when it is
+    drawn. A prediction that was stopped, or of which inputs failed, goes on from its journal in
+    `arguments.output_dir`.
 
     Args:
         inputs: sources by name.
-        predict_one: predicts on one input and draws it; its errors are a failure of this input alone.
+        predict_one: predicts on one input; its errors, and those of drawing, are a failure of this input alone.
         arguments: the command line, whose settings the predictions depend on.
         accelerator: whose processes share the inputs.
         unit: what an input is called beside the bar.
@@ -84,8 +101,12 @@ def predict_each(
     accelerator.wait_for_everyone()
     hidden = len(names) == 1 or not accelerator.is_main_process
     found: list[_Found] = []
+    drawn: list[Future[_Found]] = []
     try:
-        with tqdm(total=len(names), desc="predicting", unit=unit, disable=hidden) as bar:
+        with (
+            ThreadPoolExecutor(1, "drawing") as drawer,
+            tqdm(total=len(names), desc="predicting", unit=unit, disable=hidden) as bar,
+        ):
             for number, start in enumerate(range(0, len(names), BLOCK_SIZE), start=1):
                 block = range(start, min(start + BLOCK_SIZE, len(names)))
                 before = [_Found(*one) for one in journal.blocks.get(number, ())]
@@ -95,8 +116,11 @@ def predict_each(
                     continue
                 for place in rows_of_process(accelerator, len(block)):
                     index = block[place]
-                    found.append(_predict(index, names[index], inputs[names[index]], predict_one))
+                    one, draw = _predict(index, names[index], inputs[names[index]], predict_one)
+                    drawn.append(drawer.submit(_draw, one, draw))
+                    _take_drawn(drawn, found, DRAWINGS_AT_ONCE)
                     bar.update(min(accelerator.num_processes, len(block) - place))
+                _take_drawn(drawn, found, 0)
                 of_all, found = gather_object(found), []
                 answers = predictions.add(of_all)
                 if accelerator.is_main_process:
@@ -105,7 +129,7 @@ def predict_each(
                     journal.add(number, of_all)
     finally:
         # Not empty when this process was stopped inside a block.
-        predictions.add(found)
+        predictions.add([*found, *(one.result() for one in drawn if one.exception() is None)])
         if predictions.answers and accelerator.is_main_process:
             write(predictions.answers)
     if not predictions.failures and accelerator.is_main_process:
@@ -137,13 +161,36 @@ def report_failures(failures: Mapping[str, str], num_inputs: int, sentence: str)
         raise ValueError(f"{len(failures)} of {num_inputs} {sentence}: {', '.join(failures)}")
 
 
-def _predict(index: int, name: str, source: Any, predict_one: PredictOne) -> _Found:
+def _predict(index: int, name: str, source: Any, predict_one: PredictOne) -> tuple[_Found, Callable[[], None] | None]:
+    """Give what came of one input before it is drawn, and what draws it."""
     try:
-        return _Found(index, name, *predict_one(name, source))
-    except (ValueError, OSError) as error:
-        return _Found(index, name, failure=one_line(error))
+        answer, rows, draw = Predicted(*predict_one(name, source))
     except Exception as error:
-        if os.environ.get(TRACEBACK_VARIABLE) == "1":
-            raise
-        # A mistake of the program; the other inputs may still be fine.
-        return _Found(index, name, failure=f"unexpected: {type(error).__name__}: {one_line(error)}")
+        return _Found(index, name, failure=_reason(error)), None
+    return _Found(index, name, answer, rows), draw
+
+
+def _draw(one: _Found, draw: Callable[[], None] | None) -> _Found:
+    try:
+        if draw is not None:
+            draw()
+    except Exception as error:
+        return _Found(one.index, one.name, failure=_reason(error))
+    return one
+
+
+def _take_drawn(drawn: list[Future[_Found]], found: list[_Found], left: int) -> None:
+    """Move inputs from `drawn` to `found` when they are drawn, until so many are left."""
+    while len(drawn) > left:
+        found.append(drawn[0].result())
+        del drawn[0]
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why nothing came of an input; an unexpected error is raised where its traceback is asked for."""
+    if isinstance(error, ValueError | OSError):
+        return one_line(error)
+    if os.environ.get(TRACEBACK_VARIABLE) == "1":
+        raise error
+    # A mistake of the program; the other inputs may still be fine.
+    return f"unexpected: {type(error).__name__}: {one_line(error)}"
