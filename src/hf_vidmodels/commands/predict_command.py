@@ -31,7 +31,7 @@ Mask labelling: pictures in, and a file of their boxes; masks.json (compressed R
 its masks, NAME.masks.png. Without boxes the whole picture is one. Whole COCO files: hf-vidmodels label.
     hf-vidmodels predict --model runs/mal --input pictures --boxes boxes.json --output_dir masks
 
-Drawing takes its time: with --no_figures only what is found is written.
+Inputs are drawn beside the next ones, films in between. With --no_figures only what is found is written.
 
 A file that cannot be read is reported and passed over; the exit status is then 2 at the end. The same command again
 goes on where it was stopped (in a film, at the second where it was), and tries again what failed. Several processes

@@ -129,7 +129,7 @@ def predict_each(
                     journal.add(number, of_all)
     finally:
         # Not empty when this process was stopped inside a block.
-        predictions.add([*found, *(one.result() for one in drawn if one.exception() is None)])
+        predictions.add([*found, *(one.result() for one in drawn if one.done() and one.exception() is None)])
         if predictions.answers and accelerator.is_main_process:
             write(predictions.answers)
     if not predictions.failures and accelerator.is_main_process:
