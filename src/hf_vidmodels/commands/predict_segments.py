@@ -11,6 +11,7 @@ import numpy as np
 from accelerate import Accelerator
 from transformers import PreTrainedConfig
 
+from ..data.features.feature_extraction import SnippetFeatureExtractor
 from ..data.features.feature_folders import find_videos
 from ..evaluation.answer_forms import prepare_to_answer
 from ..metrics.activitynet_files import write_activitynet_results
@@ -82,12 +83,16 @@ def localize_actions(arguments: argparse.Namespace, sources: Mapping[str, Source
     """
     model = open_model(arguments.model)
     model.answering_step(arguments.step)
-    locate = TemporalActionLocalizationPipeline(model, device=arguments.device)
+    extractor = None
+    if any(source.features is None for source in sources.values()):
+        extractor = SnippetFeatureExtractor.from_checkpoint(
+            model, device=arguments.device, mixed_precision=arguments.mixed_precision
+        )
+        accelerator.print(f"features by {', '.join(extractor.streams)} networks of the checkpoint")
+    locate = TemporalActionLocalizationPipeline(model, snippet_extractor=extractor, device=arguments.device)
     prepare_to_answer(locate.model, arguments.mixed_precision)
     id2label = model.config.id2label
     truth = {} if arguments.truth is None else true_segments(arguments.truth, id2label)
-    if any(source.features is None for source in sources.values()):
-        accelerator.print(f"features by {', '.join(locate.snippet_extractor.streams)} networks of the checkpoint")
 
     def localize(video_id: str, source: Source) -> Predicted:
         features = locate.preprocess(source.features or source.video)
