@@ -52,7 +52,7 @@ def predict_image_classes(
 
     def save_sheet(number: int, answers: dict[str, Any]) -> None:
         panels = [
-            PicturePanel(np.asarray(read_picture(sources[name])), [], f"{name}: {_shown(found)}")
+            PicturePanel(np.asarray(read_picture(sources[name])), [], f"{name}\n{_shown(found)}")
             for name, found in answers.items()
         ]
         file = SHEET_NAME if number == 1 else SHEET_NAME.replace(".", f"_{number}.")

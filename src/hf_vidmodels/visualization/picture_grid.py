@@ -1,6 +1,5 @@
 """A grid of pictures with boxes and captions: annotations of a corpus, answers of a classifier."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
 BOX_COLOR = "#D55E00"
 COLUMNS = 4
 PICTURE_SIZE = 2.6
-LINE_POINTS = 9
+LINE_POINTS, LINE_LENGTH = 9, 40
 
 
 class PicturePanel(NamedTuple):
-    """One picture of a grid: uint8 (H, W, 3), its boxes (xyxy in pixels) with a name each, and a line over it.
+    """One picture of a grid: uint8 (H, W, 3), its boxes (xyxy in pixels) with a name each, and lines over it.
 
     `colours` are those of the boxes; empty for one colour.
     """
@@ -58,8 +57,13 @@ def draw_picture_grid(panels: Sequence[PicturePanel], title: str) -> "Figure":
                 place = "bottom" if top >= needed else "top"
                 text = axes.text(left, top, plain_text(name), va=place, clip_on=True, **label)
                 text.set_in_layout(False)
-        axes.set_title(plain_text(textwrap.shorten(caption, 40)), fontsize=8)
+        axes.set_title(plain_text("\n".join(cut_line(line) for line in caption.splitlines())), fontsize=8)
     return figure
+
+
+def cut_line(text: str) -> str:
+    """Cut a line that is longer than a picture is wide."""
+    return text if len(text) <= LINE_LENGTH else f"{text[: LINE_LENGTH - 1]}…"
 
 
 def plain_text(text: str) -> str:
