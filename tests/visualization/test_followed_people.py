@@ -81,3 +81,13 @@ def test_a_sheet_shows_stills_with_their_people():
     (box,) = axes.patches
     np.testing.assert_allclose([*box.get_xy(), box.get_width(), box.get_height()], [8, 12, 16, 36])
     assert [text.get_text() for text in axes.texts] == ["walk 0.80"]
+
+
+def test_true_boxes_are_white_and_nameless_below_the_people():
+    films = np.zeros((10, 60, 80, 3), np.uint8)
+    still = {"video": films, "fps": 5.0, "title": "1 s", **key_frame(1.0, (2, LEFT, 0.8))}
+    (axes,) = draw_action_frames([still | {"true_boxes": [[0.5, 0.0, 1.0, 0.5]]}], "film").axes
+    truth, found = axes.patches
+    assert (truth.get_edgecolor(), found.get_edgecolor() == truth.get_edgecolor()) == ((1, 1, 1, 1), False)
+    np.testing.assert_allclose([*truth.get_xy(), truth.get_width(), truth.get_height()], [40, 0, 40, 30])
+    assert [text.get_text() for text in axes.texts] == ["walk 0.80"]

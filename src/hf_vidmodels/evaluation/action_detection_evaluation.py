@@ -187,6 +187,7 @@ def _scored_parts(detections: Sequence[Mapping[str, Any]], rows: "Dataset", rule
             for row in annotated
         ],
         "best": [_best_of(found) for found in detections],
+        "true_boxes": [np.reshape(row["boxes"], (-1, 4)) for row in annotated],
         "source": rows[0]["video"],
         "fps": annotated[0].get("fps"),
     }
@@ -302,7 +303,7 @@ def _table_of_classes(result: DetectionResult) -> dict[str, Any]:
 
 
 def draw_detections(by_video: Mapping[str, Mapping[str, Any]], names: Mapping[int, str]) -> "Figure":
-    """Draw key frames of the split, spread evenly, with the people who were found in them."""
+    """Draw key frames of the split, spread evenly, with the people who were found in them and those who are there."""
     from ..visualization.action_frames import draw_action_frames
 
     places = [(video, place) for video, parts in by_video.items() for place in range(len(parts["best"]))]
@@ -310,17 +311,19 @@ def draw_detections(by_video: Mapping[str, Mapping[str, Any]], names: Mapping[in
     stills = []
     for video, place in (places[index] for index in chosen):
         parts = by_video[video]
-        best = parts["best"][place]
+        best, labels = parts["best"][place], np.unique(parts["true"][place]["labels"]).tolist()
+        truth = ", ".join(names[label] for label in labels) or "nobody"
         stills.append(
             {
                 "video": parts["source"],
                 "fps": parts["fps"],
                 "timestamp": best["timestamp"],
-                "title": f"{video} at {best['timestamp']:g} s",
+                "title": f"{video} at {best['timestamp']:g} s\n{truth}",
+                "true_boxes": parts["true_boxes"][place],
                 "people": named_people(_people_of(best, len(names)), names),
             }
         )
-    return draw_action_frames(stills, f"What was found, scores from {DRAWN_SCORE:g} on")
+    return draw_action_frames(stills, f"What was found, scores from {DRAWN_SCORE:g} on, and in white the truth")
 
 
 def _people_of(best: Mapping[str, Any], num_classes: int) -> list[Person]:

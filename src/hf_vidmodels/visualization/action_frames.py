@@ -20,6 +20,7 @@ ACTIONS_SHOWN, NAME_LENGTH = 3, 24
 # Of the height of a frame.
 TEXT_SIZE, LINE_WIDTH = 1 / 28, 1 / 180
 SMALLEST_TEXT = 10
+TRUTH_COLOUR = "white"
 
 
 def person_colour(person: int) -> str:
@@ -33,7 +34,8 @@ def draw_action_frames(key_frames: Sequence[Mapping[str, Any]], title: str) -> "
     Args:
         key_frames: of each still `video` (what `open_video` takes), `fps` (of folders of frames, else None),
             `timestamp` in seconds, `title`, and `people`: dicts of `person` (number, for the colour), `box` (xyxy
-            relative to width and height) and `actions` (pairs of name and score, best first).
+            relative to width and height) and `actions` (pairs of name and score, best first); `true_boxes` (xyxy,
+            relative) are drawn in white, where they are known.
         title: heading.
 
     Raises:
@@ -44,8 +46,10 @@ def draw_action_frames(key_frames: Sequence[Mapping[str, Any]], title: str) -> "
         frame = frame_shown_at(still["video"], still["timestamp"], still["fps"])
         scale = np.array([frame.shape[1], frame.shape[0]] * 2)
         people = still["people"]
+        truth = [(np.asarray(box) * scale, "") for box in still.get("true_boxes", ())]
         boxes = [(np.asarray(person["box"]) * scale, "\n".join(action_lines(person["actions"]))) for person in people]
-        panels.append(PicturePanel(frame, boxes, still["title"], [person_colour(p["person"]) for p in people]))
+        colours = [TRUTH_COLOUR] * len(truth) + [person_colour(person["person"]) for person in people]
+        panels.append(PicturePanel(frame, truth + boxes, still["title"], colours))
     return draw_picture_grid(panels, title)
 
 
