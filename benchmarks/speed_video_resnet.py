@@ -41,6 +41,7 @@ from hf_vidmodels.modeling.backbones.video_resnet import slow_frame_index
 from hf_vidmodels.modeling.layers.convolution_forms import put_channels_last
 from hf_vidmodels.modeling.layers.temporal_attention import CrossChannelTemporalMixing, rows_by_place
 from hf_vidmodels.processing.decoding import open_video, read_frames
+from hf_vidmodels.processing.video_files import packets_of_file
 
 REFERENCE = "pytorchvideo"
 # Name of pytorchvideo's network -> frames, and what weights do not tell.
@@ -188,6 +189,7 @@ def measure_views(rounds: int) -> tuple[dict[str, Any], list[str]]:
         counts = {"num_views": processor.evaluation_views, "num_crops": processor.evaluation_crops}
 
         def once() -> torch.Tensor:
+            packets_of_file.cache_clear()
             return processor(video, **counts)["pixel_values"][0]
 
         with torch.inference_mode():
@@ -260,10 +262,13 @@ def looped_mixing(mixing: CrossChannelTemporalMixing, maps: torch.Tensor) -> tor
 
 
 def each_by_itself(processor: VideoResNetVideoProcessor, video: Path) -> torch.Tensor:
-    """Make the views of a video as loaders do that take one view at a time: open, decode and resize for every one."""
+    """Make the views of a video as loaders do that take one view at a time: open, decode and resize for every one, and
+    find out anew which frames there are.
+    """
     num_views, num_crops = processor.evaluation_views, processor.evaluation_crops
     views = []
     for number in range(num_views * num_crops):
+        packets_of_file.cache_clear()
         source = open_video(video)
         positions = processor.frame_sampling.views(source.num_frames, source.frame_rate, num_views)
         frames = read_frames(source, positions[number // num_crops])
