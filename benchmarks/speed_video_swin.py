@@ -18,6 +18,7 @@ from machine_limit import best_product, operations
 from timed_forms import ratio, speed_parser
 from torch import nn
 from torchvision.models.video import swin3d_t
+from torchvision.ops import StochasticDepth
 
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
@@ -35,7 +36,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     # Without dropped paths, which both would draw in another order.
-    plain = swin3d_t(weights=None, stochastic_depth_prob=0.0)
+    plain = swin3d_t(weights=None)
+    for block in plain.modules():
+        if isinstance(block, StochasticDepth):
+            block.p = 0.0
     options = {"backbone_config": {"num_frames": FRAMES, "image_size": SIDE, "drop_path_rate": 0.0}}
     ours = convert_stts(plain.state_dict(), options)
     clip = torch.randn(1, FRAMES, 3, SIDE, SIDE)
