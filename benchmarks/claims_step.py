@@ -8,7 +8,7 @@ clips. All steps of both answer. Scored on the split "test"; settings were chose
 The claim: frame-mAP@0.5 of the third step is at least 5 points above that of the first, and above that of the detector
 whose tubes stay short. Video-mAP of linked tubes is printed beside it. Exit status 1 when it does not hold.
 
-    python benchmarks/claims_step.py                            # 3 seeds: 6 runs of about fifteen minutes
+    python benchmarks/claims_step.py                            # 3 seeds: 6 runs of about twenty minutes
     python benchmarks/claims_step.py --runs runs/claims_step    # goes on where it was stopped
 """
 
