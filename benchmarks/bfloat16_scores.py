@@ -18,7 +18,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 import hf_vidmodels
 from hf_vidmodels.command_line import run
-from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
+from hf_vidmodels.evaluation.answer_forms import prepare_to_answer
+from hf_vidmodels.tasks import BFLOAT16
 
 # Of networks that give the class of a clip or picture.
 CLASSIFIERS = {

@@ -25,9 +25,10 @@ from torch import nn
 from hf_vidmodels import AsmLocConfig, AsmLocForTemporalActionLocalization
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
-from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
+from hf_vidmodels.evaluation.answer_forms import prepare_to_answer
 from hf_vidmodels.modeling.layers.segment_attention import SegmentAttention, proposal_membership, valid_slots
 from hf_vidmodels.modeling.modeling_asm_loc import AsmLocNetwork
+from hf_vidmodels.tasks import BFLOAT16
 
 FORWARD_TARGET, TRAINING_TARGET = 0.7, 1.0
 PROPOSALS = 40

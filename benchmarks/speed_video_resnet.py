@@ -36,12 +36,13 @@ from hf_vidmodels import VideoResNetConfig, VideoResNetForVideoClassification, V
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.conversion.convert_video_resnet import convert_video_resnet
 from hf_vidmodels.data.video_writing import write_video
-from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
+from hf_vidmodels.evaluation.answer_forms import prepare_to_answer
 from hf_vidmodels.modeling.backbones.video_resnet import slow_frame_index
 from hf_vidmodels.modeling.layers.convolution_forms import put_channels_last
 from hf_vidmodels.modeling.layers.temporal_attention import CrossChannelTemporalMixing, rows_by_place
 from hf_vidmodels.processing.decoding import open_video, read_frames
 from hf_vidmodels.processing.video_files import packets_of_file
+from hf_vidmodels.tasks import BFLOAT16
 
 REFERENCE = "pytorchvideo"
 # Name of pytorchvideo's network -> frames, and what weights do not tell.

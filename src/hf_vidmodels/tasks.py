@@ -67,13 +67,15 @@ class Task:
     predict_options: tuple[Option, ...] = ()
 
 
+BFLOAT16 = "bf16"
+PRECISIONS = ("no", BFLOAT16)
 NUM_VIEWS = Option("num_views", "views in time of each video (default: the model's test protocol)", {"type": int})
 NUM_CROPS = Option("num_crops", "crops of each view (default: likewise)", {"type": int, "choices": (1, 3)})
 MIXED_PRECISION = Option(
     "mixed_precision",
-    "bf16: compute in bfloat16, and fold the batch norms of residual video networks and STEP into their convolutions; "
-    "about three times as fast on a CPU with AMX; logits differ in the third digit (default: no)",
-    {"choices": ("no", "bf16")},
+    "bf16: compute in bfloat16, about three times as fast on a CPU with AMX; logits differ in the third digit "
+    "(default: no)",
+    {"choices": PRECISIONS},
 )
 MEDIA_DIR = Option("media_dir", "folder of the videos of a published list, where that is not data_dir", {"type": Path})
 SKIP_MISSING_FILES = Option(

@@ -11,11 +11,12 @@ from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.embedded.embedded_corpora import EMBEDDED_CORPORA, load_embedded_corpus
 from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
 from hf_vidmodels.evaluation.action_detection_evaluation import evaluate_detection
-from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
+from hf_vidmodels.evaluation.answer_forms import prepare_to_answer
 from hf_vidmodels.evaluation.detected_tubes import annotated_tubes, frame_numbers, rules_for, tubelets_of
 from hf_vidmodels.evaluation.scored_corpora import refuse_other_classes
 from hf_vidmodels.modeling.modeling_video_resnet import VideoResNetForActionDetection
 from hf_vidmodels.processing.processing_video_resnet import VideoResNetVideoProcessor
+from hf_vidmodels.tasks import BFLOAT16
 from method_examples import step_config
 
 NAMES = dict(enumerate(ACTIONS))

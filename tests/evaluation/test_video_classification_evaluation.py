@@ -15,7 +15,7 @@ from hf_vidmodels import (
     SttsVideoProcessor,
 )
 from hf_vidmodels.data.corpora import load_corpus
-from hf_vidmodels.evaluation.answer_forms import BFLOAT16, prepare_to_answer
+from hf_vidmodels.evaluation.answer_forms import prepare_to_answer
 from hf_vidmodels.evaluation.class_scores import require_labels
 from hf_vidmodels.evaluation.video_classification_evaluation import (
     draw_kept_examples,
@@ -24,6 +24,7 @@ from hf_vidmodels.evaluation.video_classification_evaluation import (
 )
 from hf_vidmodels.metrics.multi_label_classification import mean_average_precision
 from hf_vidmodels.modeling.multiply_adds import multiply_adds
+from hf_vidmodels.tasks import BFLOAT16
 from stts_corpus import make_corpus
 
 
@@ -188,15 +189,20 @@ def test_how_a_network_mixes_frames_is_drawn(videos, fields, drawn):
         assert model.config.id2label[videos[0]["label"]] in evaluation.figures["regions_1"].get_suptitle()
 
 
-@pytest.mark.parametrize("method", ["stts", "gta"])
-def test_a_model_computes_in_bfloat16_and_answers_in_float32(method):
+def logits_before_and_after(method, mixed_precision=None):
+    """A small model that was prepared to answer, and its logits before and after."""
     torch.manual_seed(0)
     model = make_model() if method == "stts" else GtaForVideoClassification(GtaConfig.from_preset("tiny-gta")).eval()
     clips = torch.randn(2, model.config.num_frames, 3, 32, 32)
     with torch.no_grad():
         expected = model(clips).logits
-        prepare_to_answer(model, BFLOAT16)
-        found = model(clips).logits
+        prepare_to_answer(model, mixed_precision)
+        return model, expected, model(clips).logits
+
+
+@pytest.mark.parametrize("method", ["stts", "gta"])
+def test_a_model_computes_in_bfloat16_and_answers_in_float32(method):
+    _, expected, found = logits_before_and_after(method, BFLOAT16)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.05)
     assert not torch.equal(found, expected)
@@ -204,12 +210,7 @@ def test_a_model_computes_in_bfloat16_and_answers_in_float32(method):
 
 @pytest.mark.parametrize("method", ["stts", "gta"])
 def test_a_model_answers_the_same_in_its_fastest_form(method):
-    torch.manual_seed(0)
-    model = make_model() if method == "stts" else GtaForVideoClassification(GtaConfig.from_preset("tiny-gta")).eval()
-    clips = torch.randn(2, model.config.num_frames, 3, 32, 32)
-    with torch.no_grad():
-        expected = model(clips).logits
-        prepare_to_answer(model)
-        torch.testing.assert_close(model(clips).logits, expected, atol=1e-5, rtol=1e-5)
+    model, expected, found = logits_before_and_after(method)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     has_norms = any(isinstance(module, torch.nn.BatchNorm3d) for module in model.modules())
     assert not has_norms or method == "stts"

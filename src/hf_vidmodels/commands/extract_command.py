@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..command_line import command_parser, quiet_libraries
-from ..data.features.stream_settings import POOLINGS, PRECISIONS, STREAMS
+from ..data.features.stream_settings import POOLINGS, STREAMS
 from ..output_files import refuse_inputs_as_outputs
+from ..tasks import PRECISIONS
 
 if TYPE_CHECKING:
     from ..data.features.corpus_extraction import ExtractionReport

@@ -17,7 +17,7 @@ from ..evaluation.answer_forms import prepare_to_answer
 from ..metrics.activitynet_files import write_activitynet_results
 from ..output_files import output_file
 from ..pipelines.temporal_action_localization import TemporalActionLocalizationPipeline, best_segments, end_inside
-from ..processing.decoding import decode_frames, probe_video
+from ..processing.decoding import open_video, probe_video, read_frames
 from ..processing.feature_reading import FEATURE_SUFFIXES
 from ..processing.media_suffixes import VIDEO_SUFFIXES
 from ..text_tables import print_table
@@ -171,9 +171,9 @@ def shown_frames(source: Source) -> np.ndarray | None:
     """Give frames from all over a video, or None where there are features alone."""
     if source.video is None:
         return None
-    num_frames = probe_video(source.video).num_frames
-    return decode_frames(
-        source.video, ((np.arange(FRAMES_IN_PICTURE) + 0.5) * num_frames / FRAMES_IN_PICTURE).astype(int)
+    video = open_video(source.video)
+    return read_frames(
+        video, ((np.arange(FRAMES_IN_PICTURE) + 0.5) * video.num_frames / FRAMES_IN_PICTURE).astype(int)
     )
 
 

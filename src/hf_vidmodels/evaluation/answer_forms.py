@@ -8,9 +8,8 @@ from ..modeling.backbones.video_resnet import VideoResNetPreTrainedModel
 from ..modeling.layers.convolution_forms import fold_batch_norms, put_channels_last
 from ..modeling.modeling_hierarchical_motion import HierarchicalMotionForPreTraining
 from ..modeling.modeling_step import StepForActionDetection
+from ..tasks import BFLOAT16
 
-# Of `--mixed_precision`.
-BFLOAT16 = "bf16"
 CONVOLUTIONAL = (VideoResNetPreTrainedModel, StepForActionDetection)
 
 

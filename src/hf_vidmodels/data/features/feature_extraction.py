@@ -15,10 +15,11 @@ from torchvision.transforms.v2 import functional as transforms
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ...processing.decoding import UnreadableVideoError, VideoSource, iterate_frames, probe_video
+from ...tasks import BFLOAT16, PRECISIONS
 from .optical_flow import flow_pictures
 from .snippet_encoders import SnippetEncoder, load_encoder
 from .snippets import batched, iterate_snippets, sample_positions
-from .stream_settings import BFLOAT16, PRECISIONS, STREAMS, StreamSettings, refuse_unknown_fields
+from .stream_settings import STREAMS, StreamSettings, refuse_unknown_fields
 
 # The order of the streams in a feature row, whatever their order in a settings file.
 CHECKPOINT_FOLDER = "feature_extractor"

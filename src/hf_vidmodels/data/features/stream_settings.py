@@ -10,8 +10,6 @@ from typing import Any
 
 STREAMS = ("rgb", "flow")
 POOLINGS = ("mean", "max", "classifier_input")
-BFLOAT16 = "bf16"
-PRECISIONS = ("no", BFLOAT16)
 TORCHVISION_PREFIX = "torchvision:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

@@ -29,8 +29,8 @@ def convolve(
 ) -> torch.Tensor:
     """Convolve maps (B, C, T, H, W), in the form of another operation where a CPU computes that faster.
 
-    With channels innermost (`torch.channels_last_3d`) some of PyTorch's CPU kernels take up to seven times the time of
-    an equal operation (`benchmarks/speed_video_convolution.py`). So a kernel of 1 x 1 x 1 becomes a matrix product,
+    With channels innermost (`torch.channels_last_3d`) some of PyTorch's CPU kernels take up to fourteen times the time
+    of an equal operation (`benchmarks/speed_video_convolution.py`). So a kernel of 1 x 1 x 1 becomes a matrix product,
     one over frames alone a convolution of pictures of frames by positions, and one over space alone, where a single
     clip is small, a convolution of its frames. Results differ by rounding. With other layouts and on other devices
     this is PyTorch's convolution.
@@ -47,21 +47,24 @@ def convolve(
     Returns:
         (B, C', T', H', W'), of the faster forms with channels innermost too.
     """
+    options = stride, padding, dilation
     if groups == 1 and maps.device.type == "cpu" and has_innermost_channels(maps):
-        kernel = weight.shape[2:]
+        kernel, places = weight.shape[2:], maps.permute(0, 2, 3, 4, 1)
         over_time, over_space = (
             kernel[axes] != ONES[axes] or stride[axes] != ONES[axes] or padding[axes] != ZEROS[axes]
             for axes in (TIME, SPACE)
         )
         if not (over_time or over_space):
-            return _by_places(maps, weight, bias)
+            return functional.linear(places, weight.flatten(1), bias).permute(0, 4, 1, 2, 3)
         # Of the other kernels those for bfloat16 are the fastest ones.
         if not computes_in_bfloat16(maps):
             if not over_space:
-                return _over_time(maps, weight, bias, stride, padding, dilation)
+                rows = _convolve_pictures(places.flatten(2, 3), weight.squeeze(4), bias, [of[:2] for of in options])
+                return _as_maps(rows, (len(maps), rows.shape[1], *maps.shape[3:]))
             if not over_time and len(maps) == 1 and maps.shape[1:4].numel() <= SMALL_CLIP:
-                return _over_space(maps, weight, bias, stride, padding, dilation)
-    return functional.conv3d(maps, weight, bias, stride, padding, dilation, groups)
+                rows = _convolve_pictures(places.flatten(0, 1), weight.squeeze(2), bias, [of[1:] for of in options])
+                return _as_maps(rows, (len(maps), maps.shape[2], *rows.shape[1:3]))
+    return functional.conv3d(maps, weight, bias, *options, groups)
 
 
 def has_innermost_channels(maps: torch.Tensor) -> bool:
@@ -75,39 +78,12 @@ def computes_in_bfloat16(maps: torch.Tensor) -> bool:
     return casts or maps.dtype == torch.bfloat16
 
 
-def _by_places(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    return functional.linear(maps.permute(0, 2, 3, 4, 1), weight.flatten(1), bias).permute(0, 4, 1, 2, 3)
-
-
-def _over_time(
-    maps: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
+def _convolve_pictures(
+    rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, options: list[tuple[int, ...]]
 ) -> torch.Tensor:
-    """Convolve pictures (B, C, T, H W)."""
-    pictures = maps.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
-    kernel = weight.squeeze(4).contiguous(memory_format=torch.channels_last)
-    options = (stride[0], 1), (padding[0], 0), (dilation[0], 1)
-    convolved = functional.conv2d(pictures, kernel, bias, *options).permute(0, 2, 3, 1)
-    return _as_maps(convolved, (len(maps), convolved.shape[1], *maps.shape[3:]))
-
-
-def _over_space(
-    maps: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> torch.Tensor:
-    """Convolve pictures (B T, C, H, W)."""
-    pictures = maps.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
-    kernel = weight.squeeze(2).contiguous(memory_format=torch.channels_last)
-    convolved = functional.conv2d(pictures, kernel, bias, stride[1:], padding[1:], dilation[1:]).permute(0, 2, 3, 1)
-    return _as_maps(convolved, (len(maps), maps.shape[2], *convolved.shape[1:3]))
+    """Map pictures (N, h, w, C) by stride, padding and dilation to (N, h', w', C')."""
+    kernel = weight.contiguous(memory_format=torch.channels_last)
+    return functional.conv2d(rows.permute(0, 3, 1, 2), kernel, bias, *options).permute(0, 2, 3, 1)
 
 
 def _as_maps(rows: torch.Tensor, grid: tuple[int, int, int, int]) -> torch.Tensor:

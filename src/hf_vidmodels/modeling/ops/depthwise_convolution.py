@@ -72,14 +72,13 @@ class DepthwiseConv3d(torch.autograd.Function):
         maps, weight = ctx.saved_tensors
         upstream = upstream.contiguous(memory_format=torch.channels_last_3d)
         of_maps = of_weight = None
+        is_dense = math.prod(ctx.stride) <= DENSEST_STRIDE
         if ctx.needs_input_grad[0]:
-            is_dense = math.prod(ctx.stride) <= DENSEST_STRIDE
             of_maps = (convolved_gradient if is_dense else scattered_gradient)(
                 upstream, weight, maps.shape, ctx.stride, ctx.padding
             )
         if ctx.needs_input_grad[1]:
-            step, *steps = ctx.stride
-            is_fast = step == 1 and math.prod(steps) <= DENSEST_STRIDE and maps.dtype in FAST_FOR_PICTURES
+            is_fast = is_dense and maps.dtype in FAST_FOR_PICTURES
             of_weight = (weight_gradient_of_pictures if is_fast else weight_gradient)(
                 upstream, maps, weight.shape, ctx.stride, ctx.padding
             )
@@ -118,30 +117,21 @@ def scattered_gradient(
 def weight_gradient_of_pictures(
     upstream: torch.Tensor, maps: torch.Tensor, shape: torch.Size, stride: Triple, padding: Triple
 ) -> torch.Tensor:
-    """Give the gradient of a weight of a shape, steps of one in time: for each of its frames that of a convolution of
-    pictures, which are the frames that it saw.
+    """Give the gradient of a weight of a shape: for each of its frames that of a convolution of pictures, the frames
+    that it saw.
     """
     upstream, maps = upstream.transpose(1, 2), maps.transpose(1, 2)
-    num_results, num_frames = upstream.shape[1], maps.shape[1]
-    gradients = []
-    for place in range(shape[2]):
-        ahead = place - padding[0]
-        first, last = max(-ahead, 0), min(num_frames - ahead, num_results)
-        if first >= last:
-            gradients.append(upstream.new_zeros(shape[0], 1, *shape[3:]))
-            continue
-        pictures, results = maps[:, first + ahead : last + ahead], upstream[:, first:last]
-        gradients.append(
-            conv2d_weight(
-                pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last),
-                (shape[0], 1, *shape[3:]),
-                results.flatten(0, 1).contiguous(memory_format=torch.channels_last),
-                stride[1:],
-                padding[1:],
-                groups=shape[0],
-            )
+    gradient = upstream.new_zeros(shape[2], shape[0], 1, *shape[3:])
+    sides = ((frames.shape[1], 1, 1) for frames in (maps, upstream))
+    for tap, results, sources in slices_of_taps((shape[2], 1, 1), *sides, (stride[0], 1, 1), (padding[0], 0, 0)):
+        pictures, of_results = (
+            frames[:, chosen[1]].flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            for frames, chosen in ((maps, sources), (upstream, results))
         )
-    return torch.stack(gradients, dim=2)
+        gradient[tap[0]] = conv2d_weight(
+            pictures, gradient.shape[1:], of_results, stride[1:], padding[1:], groups=shape[0]
+        )
+    return gradient.movedim(0, 2)
 
 
 def weight_gradient(
