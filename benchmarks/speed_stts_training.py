@@ -27,7 +27,7 @@ from torch import nn
 from hf_vidmodels.atomic_io import write_json
 from hf_vidmodels.command_line import run
 from hf_vidmodels.configuration.configuration_stts import SttsConfig
-from hf_vidmodels.modeling.backbones import mvit
+from hf_vidmodels.modeling.backbones import mvit, video_transformer
 from hf_vidmodels.modeling.layers import token_selection
 from hf_vidmodels.modeling.modeling_stts import SttsForVideoClassification
 
@@ -76,6 +76,7 @@ def official_form() -> Iterator[None]:
         stack.enter_context(patch.object(mvit, "split_class_token", slice_class_token))
         stack.enter_context(patch.object(mvit, "attend", attend_with_weights))
         stack.enter_context(patch.object(mvit, "project_patches", project_channels_first))
+        stack.enter_context(patch.object(video_transformer, "takes_cached_mlp", lambda *_: False))
         stack.enter_context(patch.object(token_selection, "perturbed_topk", literal_topk))
         yield
 

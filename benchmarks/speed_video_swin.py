@@ -75,7 +75,7 @@ def main() -> None:
 
 def training_step(model: nn.Module, answer: Callable[[], torch.Tensor], is_fused: bool) -> Callable[[], None]:
     """Give a step of one clip of class 0."""
-    optimizer = torch.optim.AdamW(model.parameters(), fused=is_fused, foreach=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=is_fused, foreach=False)
     label = torch.zeros(1, dtype=torch.long)
 
     def step() -> None:

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from hf_vidmodels.configuration.configuration_backbones import MvitConfig
+from hf_vidmodels.modeling.backbones import video_transformer
 from hf_vidmodels.modeling.backbones.mvit import MvitModel
+from hf_vidmodels.modeling.ops import cached_mlp
 from model_checks import assert_checkpointing_changes_no_gradient, assert_fused_and_open_attention_agree
 
 
@@ -97,11 +99,12 @@ def test_checkpointing_gives_the_same_gradients(clips):
     assert_checkpointing_changes_no_gradient(model_of, lambda model: model(clips).pooler_output.square().sum())
 
 
-def test_inference_in_parts_gives_what_the_whole_gives(clips, monkeypatch):
+def test_in_parts_it_gives_what_the_whole_gives(clips, monkeypatch):
     model = model_of()
     whole = model(clips).pooler_output
-    monkeypatch.setattr("hf_vidmodels.modeling.backbones.video_transformer.LARGE_ACTIVATION", 100)
-    monkeypatch.setattr("hf_vidmodels.modeling.backbones.video_transformer.CACHED_ACTIVATION", 500)
+    for module in (cached_mlp, video_transformer):
+        monkeypatch.setattr(module, "CACHED_ACTIVATION", 500)
+    torch.testing.assert_close(model(clips).pooler_output, whole)
     with torch.no_grad():
         torch.testing.assert_close(model(clips).pooler_output, whole)
 

@@ -14,11 +14,7 @@ from transformers.utils import ModelOutput
 from ...configuration.configuration_backbones import Grid
 from ..layers.starting_weights import start_norm, start_transformer_linear, start_uniform
 from ..modeling_base import VidModelsPreTrainedModel
-
-# A CPU's cache holds so many numbers between the two layers of an MLP; with many more of them in memory at once, much
-# of the time goes into fetching memory. For inference alone: training keeps them all anyway.
-CACHED_ACTIVATION = 2**19
-LARGE_ACTIVATION = 2**22
+from ..ops.cached_mlp import CACHED_ACTIVATION, cached_mlp, exceeds_cache, takes_cached_mlp
 
 # Takes patch tokens (B, T * H * W, C), frames outermost and rows before columns, with their grid (T, H, W), and gives
 # the tokens and the grid that the network goes on with.
@@ -62,13 +58,15 @@ class TransformerMlp(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map (B, N, width) to (B, N, output_width)."""
-        if hidden_states.device.type != "cpu" or torch.is_grad_enabled():
+        if not exceeds_cache(hidden_states, self.expand.out_features):
             return self._map(hidden_states)
-        tokens = hidden_states.flatten(0, 1)
-        if len(tokens) * self.expand.out_features <= LARGE_ACTIVATION:
-            return self._map(hidden_states)
-        parts = tokens.split(max(CACHED_ACTIVATION // self.expand.out_features, 1))
-        return torch.cat([self._map(part) for part in parts]).unflatten(0, hidden_states.shape[:2])
+        if not torch.is_grad_enabled():
+            parts = hidden_states.flatten(0, 1).split(CACHED_ACTIVATION // self.expand.out_features)
+            return torch.cat([self._map(part) for part in parts]).unflatten(0, hidden_states.shape[:2])
+        is_dropping = self.training and self.dropout.p > 0
+        if not is_dropping and takes_cached_mlp(hidden_states, self.expand, self.activation, self.contract):
+            return cached_mlp(hidden_states, self.expand, self.activation, self.contract)
+        return self._map(hidden_states)
 
     def _map(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.contract(self.dropout(self.activation(self.expand(hidden_states)))))
