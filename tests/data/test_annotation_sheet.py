@@ -115,6 +115,11 @@ def test_clips_show_their_middle_frame(video):
     assert axes.get_title() == "diving" and axes.images[0].get_array().mean() > 235
 
 
+def test_videos_without_a_column_of_labels_are_drawn_too(video):
+    (axes,) = draw_annotations(build("motion-pretraining", video=[video]), "motion-pretraining").axes
+    assert axes.get_title() == "unlabelled" and axes.images[0].get_array().mean() > 235
+
+
 def test_an_empty_split_and_an_unreadable_video_are_errors(tmp_path, video):
     clips = build("video-classification", video=[video], label=[1])
     with pytest.raises(ValueError, match="none to draw"):

@@ -109,7 +109,8 @@ def _read_classified_video(example: dict[str, Any], features: Any) -> PicturePan
 
     middle = probe_video(example["video"]).num_frames // 2
     (frame,) = decode_frames(example["video"], [middle])
-    return PicturePanel(frame, [], _class_text(example["label"], features["label"]))
+    # What is learned from without labels has no such column.
+    return PicturePanel(frame, [], _class_text(example.get("label"), features.get("label")))
 
 
 def _read_located_object(example: dict[str, Any], features: Any) -> PicturePanel:
