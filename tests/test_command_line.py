@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_vidmodels import AsmLocConfig
-from hf_vidmodels.command_line import run
+from hf_vidmodels.command_line import command_parser, run, whole_number_from
 
 
 def fail_with(error):
@@ -28,6 +28,17 @@ def test_a_contradicting_configuration_is_told_by_its_reason_alone(capsys):
     with pytest.raises(SystemExit):
         run(lambda: AsmLocConfig(hidden_size=10, num_attention_heads=4))
     assert capsys.readouterr().err == ("error: hidden_size must be divisible by num_attention_heads, got 10 and 4\n")
+
+
+def test_options_of_whole_numbers_refuse_others(capsys):
+    parser = command_parser("count", "Count.")
+    parser.add_argument("--batch_size", type=whole_number_from(1))
+    assert parser.parse_args(["--batch_size", "12"]).batch_size == 12
+    for wrong in ("0", "-1", "2.5", "many"):
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(["--batch_size", wrong])
+        assert stop.value.code == 2
+        assert f"--batch_size: must be a whole number of at least 1, got {wrong}" in capsys.readouterr().err
 
 
 def ended(error, capsys):

@@ -36,6 +36,17 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     )
 
 
+def whole_number_from(least: int) -> Callable[[str], int]:
+    """Give the `type` of an option that takes whole numbers of at least `least`, for `add_argument`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text}")
+        return int(text)
+
+    return read
+
+
 def quiet_libraries() -> None:
     """Keep libraries from drawing progress bars of their own: for weights, and for files that lie here already.
 

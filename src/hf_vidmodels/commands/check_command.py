@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..command_line import command_parser, quiet_libraries
+from ..command_line import command_parser, quiet_libraries, whole_number_from
 from ..data.annotation_sheet import draw_annotations
 from ..data.content_checks import Problem
 from ..data.contracts import describe_task, find_column_problems, find_problems
@@ -74,7 +74,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--task", help=f"default: told from the columns; one of {', '.join(TASKS)}")
     parser.add_argument(
-        "--feature_size", type=int, help="width that snippet features must have; default: that of the first video"
+        "--feature_size",
+        type=whole_number_from(1),
+        help="width that snippet features must have; default: that of the first video",
     )
     parser.add_argument(
         "--headers_only",
@@ -86,7 +88,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="segments beyond the end of their video are a warning, not an error (always so for published corpora)",
     )
-    parser.add_argument("--num_examples", type=int, default=8, help="examples drawn of each split (default: 8)")
+    parser.add_argument(
+        "--num_examples", type=whole_number_from(1), default=8, help="examples drawn of each split (default: 8)"
+    )
     parser.add_argument(
         "--output_dir", default="runs/check_dataset", help="folder for SPLIT.png (default: runs/check_dataset)"
     )

@@ -36,7 +36,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_io import write_json
-from ..command_line import command_parser, quiet_libraries
+from ..command_line import command_parser, quiet_libraries, whole_number_from
 from ..optional_packages import require
 from ..output_files import refuse_inputs_as_outputs
 from ..tasks import resolve
@@ -84,7 +84,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data_dir", help="folder of the corpus's files, for published corpora")
     parser.add_argument("--split", default="test", help="split to score (default: test)")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the results, made when missing")
-    parser.add_argument("--batch_size", type=int, default=8, help="examples or clips in one forward pass (default: 8)")
+    parser.add_argument(
+        "--batch_size", type=whole_number_from(1), default=8, help="examples or clips in one forward pass (default: 8)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the process's own)")
     add_task_options(parser, WORK)
     return parser.parse_args(argv)
