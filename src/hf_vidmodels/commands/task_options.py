@@ -14,14 +14,25 @@ def read_config(model: str) -> "PreTrainedConfig":
     """Read the configuration of a checkpoint.
 
     Raises:
-        FileNotFoundError: when a folder holds none.
-        OSError, ValueError: when there is no such checkpoint, or transformers does not know its kind.
+        FileNotFoundError: when there is no such folder and no such checkpoint on the Hub, or a folder holds none.
+        OSError, ValueError: when the configuration cannot be read, or transformers does not know its kind.
     """
+    from huggingface_hub.errors import HFValidationError
     from transformers import AutoConfig
 
-    if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
-        raise FileNotFoundError(f"{model} holds no config.json; give the output folder of a finished run, or a Hub id")
-    return AutoConfig.from_pretrained(model)
+    way_out = "give the output folder of a finished run, or a Hub id"
+    if Path(model).is_file():
+        raise FileNotFoundError(f"{model} is a file; {way_out}")
+    if Path(model).is_dir():
+        if not (Path(model) / "config.json").is_file():
+            raise FileNotFoundError(f"{model} holds no config.json; {way_out}")
+        return AutoConfig.from_pretrained(model)
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, HFValidationError) as error:
+        # That the Hub cannot be reached says nothing of the folder whose name was mistyped.
+        reason = str(error).partition("\n")[0]
+        raise FileNotFoundError(f"{model} is no folder here, nor opened from the Hub ({reason}); {way_out}") from error
 
 
 def task_of_checkpoint(model: str, work: str) -> Task:
