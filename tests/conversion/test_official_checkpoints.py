@@ -70,6 +70,9 @@ def test_unreadable_files_and_other_content_are_named(tmp_path, weights):
     ):
         with pytest.raises(ValueError, match=message):
             read_state_dict(tmp_path / name)
+    torch.save({0: torch.zeros(2)}, tmp_path / "optimizer.pth")
+    with pytest.raises(ValueError, match=r"optimizer\.pth is no dict of named weights: it has the name 0"):
+        read_state_dict(tmp_path / "optimizer.pth")
     with pytest.raises(ValueError, match="the given state dict holds no weights"):
         read_state_dict({})
 

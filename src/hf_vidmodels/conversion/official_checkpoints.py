@@ -55,6 +55,8 @@ def read_state_dict(
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{name} holds no weights: expected a dict of tensors, got {type(content).__name__}")
     for key, value in content.items():
+        if not isinstance(key, str):
+            raise ValueError(f"{name} is no dict of named weights: it has the name {key!r}; give that of the network")
         if not isinstance(value, torch.Tensor):
             raise ValueError(f"{name} is no dict of tensors: {key!r} is of type {type(value).__name__}")
         _check_values(name, key, value)
