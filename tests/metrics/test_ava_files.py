@@ -22,7 +22,7 @@ def file_of(folder, text, name="boxes.csv"):
 
 
 def test_rows_are_boxes_with_action_and_person(tmp_path):
-    rows = read_ava_rows(file_of(tmp_path, f"{GOOD}\nfilm,903.5,0,0,1,1,,\n\nfilm,0904,,,,,,\nfilm,0905\n"))
+    rows = read_ava_rows(file_of(tmp_path, f"{GOOD}\nfilm,903.5,0,0,1,1,,\n\n  \nfilm,0904,,,,,,\nfilm,0905\n"))
     assert rows.videos.tolist() == ["film", "film"]
     assert rows.seconds.tolist() == [902, 903.5]
     assert rows.actions.tolist() == [12, NO_ACTION]
@@ -52,7 +52,9 @@ def test_key_frames_without_people_are_frames_without_boxes(tmp_path):
         ("film,x,0.1,0.2,0.3,0.4,12,1", "row 2: the second must be a number, got 'x'"),
         ("film,0902,0.1,wide,0.3,0.4,12,1", "row 2: y1 of a box must be a number, got 'wide'"),
         ("film,0902,0.1,nan,0.3,0.4,12,1", "row 2: y1 of a box must be a number, got 'nan'"),
-        ("film,0902,0.1,0.2,0.3,0.4,1.5,1", "row 2: the action must be a whole number, got 1.5"),
+        ("film,0902,0.1,0.2,0.3,0.4,1.5,1", "row 2: the action must be a whole number .* got 1.5"),
+        ("film,0902,0.1,0.2,0.3,0.4,1e300,1", "row 2: the action must be a whole number of at most 15 digits"),
+        ("f" * 200_000, "row 2: field larger than field limit"),
         ("film,0902,12,20,130,140,12,1", "row 2: boxes are relative .* divide pixels by width and height"),
         ("film,0902,0.1,0.2,1.2,0.4,12,1", "row 2: boxes are relative .* cut boxes at the edges"),
     ],

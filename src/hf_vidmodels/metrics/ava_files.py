@@ -8,7 +8,7 @@ second alone, or with the rest empty, is a key frame without people.
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .box_table import BoxTable
 
 NO_ACTION = -1
 NO_PERSON = -1
+_LARGEST_ID = 10**15 - 1
 _ROW_LENGTHS = (2, 7, 8)
 _FORM = "video, second, x1, y1, x2, y2, action and, where there is one, a person or a score"
 _ITEM = re.compile(r"(?:item|label)\s*\{(.*?)\}", re.DOTALL)
@@ -69,7 +70,7 @@ def read_ava_rows(path: str | os.PathLike[str], *, boxes_alone: bool = False) ->
         ValueError: a row has another number of columns, or a value that is no number, or a box in pixels, outside
             [0, 1] or without area on the wrong side; names file and row.
     """
-    rows = [(number, row) for number, row in enumerate(csv.reader(_lines(path)), start=1) if any(row)]
+    rows = _csv_rows(path)
     for number, row in rows:
         if len(row) not in _ROW_LENGTHS and not (boxes_alone and len(row) == 6):
             raise ValueError(f"{path}, row {number}: expected {_FORM} (7 or 8 columns), got {len(row)} columns")
@@ -86,7 +87,10 @@ def read_ava_rows(path: str | os.PathLike[str], *, boxes_alone: bool = False) ->
         videos=np.array(columns[0], dtype=object),
         seconds=_numbers(columns[1], "the second", numbers, where),
         boxes=np.stack(boxes, axis=1) if full else np.empty((0, 4)),
-        actions=_whole(_numbers(columns[6], "the action", numbers, where, default=NO_ACTION), numbers, where),
+        actions=whole_numbers(
+            _numbers(columns[6], "the action", numbers, where, default=NO_ACTION),
+            lambda row: f"{where} {numbers[row]}: the action",
+        ),
         last=_numbers([row[7] if len(row) > 7 else "" for _, row in full], "the last column", numbers, where, np.nan),
         empty_frames=[(row[0].strip(), second) for row, second in _empty_frames(empty, where)],
     )
@@ -211,8 +215,31 @@ def refuse_wrong_boxes(boxes: np.ndarray, where: Any) -> None:
         raise ValueError(f"{where(row)}: boxes are relative to width and height, in [0, 1], got {shown}; {hint}")
 
 
-def _lines(path: str | os.PathLike[str]) -> list[str]:
-    return read_text(path).splitlines()
+def whole_numbers(values: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+    """Give ids that were read as float64 as int64.
+
+    Args:
+        values: `(N,)`.
+        where: gives the place and name of number i, for the error.
+
+    Raises:
+        ValueError: one is no whole number, or needs more digits than a float keeps; names the first.
+    """
+    wrong = (values != np.floor(values)) | (np.abs(values) > _LARGEST_ID)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"{where(row)} must be a whole number of at most 15 digits, got {values[row]:g}")
+    return values.astype(np.int64)
+
+
+def _csv_rows(path: str | os.PathLike[str]) -> list[tuple[int, list[str]]]:
+    """Give the rows that are not empty, each with its number from 1."""
+    reader = csv.reader(read_text(path).splitlines())
+    try:
+        rows = list(enumerate(reader, start=1))
+    except csv.Error as error:
+        raise ValueError(f"{path}, row {reader.line_num}: {error}; it is no table with commas") from error
+    return [(number, row) for number, row in rows if any(cell.strip() for cell in row)]
 
 
 def _numbers(cells: list[str], what: str, numbers: np.ndarray, where: str, default: float | None = None) -> np.ndarray:
@@ -236,14 +263,6 @@ def _is_number(cell: str) -> bool:
         return bool(np.isfinite(float(cell)))
     except ValueError:
         return False
-
-
-def _whole(values: np.ndarray, numbers: np.ndarray, where: str) -> np.ndarray:
-    broken = values != np.floor(values)
-    if broken.any():
-        row = int(broken.argmax())
-        raise ValueError(f"{where} {numbers[row]}: the action must be a whole number, got {values[row]:g}")
-    return values.astype(np.int64)
 
 
 def _empty_frames(rows: list[tuple[int, list[str]]], where: str) -> list[tuple[list[str], float]]:
@@ -279,8 +298,8 @@ def _pbtxt_items(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
 
 def _csv_items(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     items = []
-    for number, row in enumerate(csv.reader(_lines(path)), start=1):
-        if not any(row) or (number == 1 and not row[0].strip().isdecimal()):
+    for number, row in _csv_rows(path):
+        if number == 1 and not row[0].strip().isdecimal():
             continue
         if len(row) < 2 or not row[0].strip().isdecimal():
             raise ValueError(f"{path}, row {number}: expected id,name, got {','.join(row)!r}")

@@ -99,6 +99,13 @@ def test_what_is_wrong_with_a_folder_of_ava_is_said(ava, tmp_path):
     (ava / "ava_train_v2.2.csv").write_text(TRAIN + "film,0905,0.1,0.2,0.3,0.4,81,0\n")
     with pytest.raises(ValueError, match="row 6: AVA's actions are 1 to 80, got 81"):
         load_corpus("ava_v2.2", ava)
+    for person in ("0.5", "1e300"):
+        (ava / "ava_train_v2.2.csv").write_text(f"{TRAIN}film,0905,0.1,0.2,0.3,0.4,80,{person}\n")
+        with pytest.raises(ValueError, match="row 6: the person must be a whole number"):
+            load_corpus("ava_v2.2", ava)
+    (ava / "ava_train_v2.2.csv").write_text("")
+    with pytest.raises(ValueError, match=r"the annotations of ava_v2\.2, split 'train', are empty"):
+        load_corpus("ava_v2.2", ava)
 
 
 TUBE = np.array([[2, 32, 24, 96, 120], [3, 64, 24, 128, 120], [4, 96, 24, 330, 250]], dtype=np.float32)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...metrics.ava_files import NO_ACTION, AvaRows, read_ava_rows, read_excluded_frames, read_label_map
+from ...metrics.ava_files import (
+    NO_ACTION,
+    AvaRows,
+    read_ava_rows,
+    read_excluded_frames,
+    read_label_map,
+    whole_numbers,
+)
 from ...processing.decoding import probe_video
 from ...processing.media_suffixes import VIDEO_SUFFIXES
 from ..content_checks import name_some
@@ -124,7 +131,13 @@ def _ava_columns(
     every_second: bool,
 ) -> Columns:
     class_ids = {action: label for label, action in enumerate(AVA_CLASSES)}
-    people: dict[tuple[str, float], dict[float, tuple[list[float], list[int]]]] = {
+    # Without a person's number every row is one.
+    alone = -1.0 - np.arange(len(rows))
+    persons = whole_numbers(
+        np.where(np.isnan(rows.last), alone, rows.last),
+        lambda row: f"{rows.path}, row {rows.numbers[row]}: the person",
+    ).tolist()
+    people: dict[tuple[str, float], dict[int, tuple[list[float], list[int]]]] = {
         frame: {} for frame in rows.empty_frames
     }
     has_area = (rows.boxes[:, 2:] > rows.boxes[:, :2]).all(axis=1)
@@ -138,9 +151,7 @@ def _ava_columns(
         if not has_area[row]:
             continue
         of_time = people.setdefault((video, second), {})
-        # Without a person's number every row is one.
-        person = -1.0 - row if np.isnan(rows.last[row]) else float(rows.last[row])
-        _, labels = of_time.setdefault(person, (rows.boxes[row].tolist(), []))
+        _, labels = of_time.setdefault(persons[row], (rows.boxes[row].tolist(), []))
         action = int(rows.actions[row])
         if action in class_ids and class_ids[action] not in labels:
             labels.append(class_ids[action])
@@ -166,7 +177,7 @@ def _ava_columns(
             "timestamp": second - CUT_BEGIN if rate is not None or cut else second,
             "boxes": [box for box, _ in of_time.values()],
             "labels": [labels for _, labels in of_time.values()],
-            "actor_ids": [int(person) if person >= 0 else None for person in of_time],
+            "actor_ids": [person if person >= 0 else None for person in of_time],
             "excluded": (video, second) in excluded,
             "fps": rate,
         }
@@ -240,6 +251,8 @@ def _build(
 
     built = DatasetDict()
     for split, columns in splits.items():
+        if not columns:
+            raise ValueError(f"the annotations of {name}, split {split!r}, are empty; copy or unpack them again")
         missing = dict.fromkeys(
             video for video, place in zip(columns["video_id"], columns["video"], strict=True) if place is None
         )
