@@ -71,6 +71,12 @@ def test_a_row_that_is_wrong_is_named_by_its_line(folder, row, message):
         load_corpus(write(folder, row + "\n"))
 
 
+def test_boxes_and_actions_are_no_corpus_of_segments(folder):
+    corpus = write(folder, "street,1,0.1,0.1,0.4,0.9,walk,anna\n")
+    with pytest.raises(ValueError, match="is a corpus for action-detection, not for temporal-action-localization"):
+        load_corpus(corpus, task="temporal-action-localization")
+
+
 def test_a_video_that_is_not_there_is_named(folder):
     with pytest.raises(FileNotFoundError, match="1 files of the column 'video' are missing: .*lake"):
         load_corpus(write(folder, "lake,1,0.1,0.1,0.4,0.9,walk,anna\n"))

@@ -114,6 +114,7 @@ def test_a_table_of_instances_is_grouped_by_video(tmp_path):
         ("video_id,label,start,end\na,x,0,\n", "line 2: end must be a number, got ''"),
         ("video_id,label,start,end\na,x,0,1\n,x,0,1\n", "line 3: video_id is empty"),
         ("video_id,label,start,end\na,,0,1\n", "line 2: label is empty"),
+        ('video_id,label,start,end\n\n\n"a\nb",x,0,1\na,x,zero,1\n', "line 6: start must be a number"),
         ("video_id,label,start,end\na,x,0\n", "line 2: 3 cells where the header has 4"),
         ("video_id,label,start,end,duration\na,x,0,1,9\na,x,2,3,8\n", "line 3: duration of video 'a' is 8.0 but an"),
         ("video_id,label,label,end\n", "names each column once"),

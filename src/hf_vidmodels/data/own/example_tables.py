@@ -52,8 +52,10 @@ def read_rows(path: Path, root: Path) -> list[Row]:
     """
     if path.suffix.lower() == ".csv":
         _, rows = read_csv_rows(path)
-        records = [{name: cell or None for name, cell in row.items()} for row in rows]
-        return [Row(record, f"{path}, line {number}", root, True) for number, record in enumerate(records, start=2)]
+        return [
+            Row({name: cell or None for name, cell in row.items()}, f"{path}, line {number}", root, True)
+            for number, row in rows
+        ]
     if path.suffix.lower() == ".jsonl":
         # Only a line feed ends a line of JSON; text may hold other signs that Python takes for line ends.
         lines = [(f"{path}, line {number}", line) for number, line in enumerate(read_text(path).split("\n"), start=1)]
@@ -69,6 +71,9 @@ def read_rows(path: Path, root: Path) -> list[Row]:
             raise ValueError(
                 f"{row.where}: an example must be an object with named values, got {shortened(row.cells)}"
             )
+        split = row.cells.get("split")
+        if split is not None and (isinstance(split, bool) or not isinstance(split, str | int)):
+            raise ValueError(f"{row.where}: a split is named by text, got {shortened(split)}")
     return rows
 
 

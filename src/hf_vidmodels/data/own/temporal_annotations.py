@@ -105,7 +105,7 @@ def read_instance_table(path: str | os.PathLike[str]) -> dict[str, VideoAnnotati
             f"needed: {', '.join(INSTANCE_COLUMNS)}"
         )
     annotations: dict[str, VideoAnnotation] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         where = f"{path}, line {number}"
         video_id, label = row["video_id"], row["label"]
         for column in ("video_id", "label"):
@@ -181,8 +181,8 @@ def write_annotation_json(path: str | os.PathLike[str], annotations: Mapping[str
     write_json(path, {"database": database})
 
 
-def read_csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read a CSV file as text: its header, and a dict for each row with `""` for an empty cell.
+def read_csv_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read a CSV file as text: its header, and for each row the line where it begins and a dict, `""` for empty cells.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -196,6 +196,7 @@ def read_csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             raise ValueError(f"{path} must begin with a line that names each column once, got {header}")
         if len(header) == 1 and (other := next((sign for sign in ";\t" if sign in header[0]), None)):
             raise ValueError(f"{path} has {other!r} between its cells; save it with commas")
+        line = reader.line_num + 1
         for cells in reader:
             if len(cells) not in (0, len(header)):
                 raise ValueError(
@@ -203,7 +204,9 @@ def read_csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
                     "cells that contain commas in quotes"
                 )
             if cells:
-                rows.append(dict(zip(header, (cell.strip() for cell in cells), strict=True)))
+                rows.append((line, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+            # Rows may be empty, and cells in quotes may hold line ends.
+            line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}; write such a table as JSON lines") from error
     return header, rows

@@ -61,7 +61,7 @@ def _read_list(path: Path, num_classes: int) -> Iterator[tuple[str, list[int]]]:
     columns, rows = read_csv_rows(path)
     if not {"id", "actions"} <= set(columns):
         raise ValueError(f"{path} must have the columns id and actions, got {', '.join(columns)}")
-    for row in rows:
+    for _, row in rows:
         ids = set()
         for action in filter(None, row["actions"].split(";")):
             found = _ACTION.fullmatch(action.strip())
