@@ -134,7 +134,7 @@ def test_every_task_accepts_its_own_columns_and_is_recognised_by_them(task):
     dataset = valid(task)
     assert find_problems(dataset, task) == []
     validate_corpus(DatasetDict({"train": dataset}), task)
-    assert infer_task(dataset.column_names) == task
+    assert infer_task(dataset.column_names, "pets") == task
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -211,8 +211,8 @@ def test_videos_must_not_be_decoded_by_the_column():
 def test_an_unknown_task_is_named_with_the_nearest():
     with pytest.raises(ValueError, match=r"no task 'image-clasification' \(did you mean 'image-classification'\?\)"):
         validate_corpus(temporal([{}]), "image-clasification")
-    with pytest.raises(ValueError, match="columns text are those of no task"):
-        infer_task(["text"])
+    with pytest.raises(ValueError, match="pets: the columns text are those of no task"):
+        infer_task(["text"], "pets")
 
 
 def test_an_empty_split_is_an_error():

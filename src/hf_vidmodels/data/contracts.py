@@ -190,8 +190,12 @@ def describe_task(task: str) -> str:
     return "\n".join(lines)
 
 
-def infer_task(column_names: Iterable[str]) -> str:
+def infer_task(column_names: Iterable[str], where: str) -> str:
     """Give the task whose columns these are: the one that requires most of them among those that are satisfied.
+
+    Args:
+        column_names: columns of a corpus.
+        where: the corpus.
 
     Raises:
         ValueError: they are the columns of no task.
@@ -200,7 +204,7 @@ def infer_task(column_names: Iterable[str]) -> str:
     task = _task_with(names)
     if task is None:
         raise ValueError(
-            f"the columns {', '.join(sorted(names)) or '(none)'} are those of no task; name the task "
+            f"{where}: the columns {', '.join(sorted(names)) or '(none)'} are those of no task; name the task "
             f"({', '.join(TASKS)}) to see what is missing"
         )
     return task

@@ -181,7 +181,7 @@ def _read(
         columns = next(iter(splits.values())).column_names
         if task is not None:
             refuse_other_task(columns, task, name)
-        task = task or infer_task(columns)
+        task = task or infer_task(columns, name)
         return Corpus(fit_to_task(splits, task), task, is_published=False)
     raise _unknown_corpus(name)
 

@@ -214,3 +214,25 @@ def test_a_folder_of_classes_says_which_task_it_is(tmp_path):
         ValueError, match="folder for each class, of a corpus for image-classification and not for mask"
     ):
         load_corpus(tmp_path, task="mask-labeling")
+
+
+@pytest.mark.parametrize(
+    ("names", "of", "asked"),
+    [
+        (("train/cat/1.png", "train/dog/2.png"), "image-classification", "video-classification"),
+        (("train/jump/1.mp4", "train/run/2.mp4"), "video-classification", "image-classification"),
+    ],
+)
+def test_folders_of_the_other_medium_are_no_empty_classes(tmp_path, names, of, asked):
+    put(tmp_path, *names)
+    with pytest.raises(ValueError, match=f"folder for each class, of a corpus for {of} and not for {asked}"):
+        load_corpus(tmp_path, task=asked)
+
+
+@pytest.mark.parametrize("beside", ["labels.csv", "metadata.xlsx", "pictures/1.xml", "LABELS.JSON"])
+def test_the_lone_folder_beside_annotations_is_no_class(tmp_path, beside):
+    put(tmp_path, "pictures/1.png", beside)
+    told = f"'pictures' as the only folder of a class, beside {beside}, which is not read"
+    with warnings.catch_warnings(), pytest.raises(ValueError, match=told):
+        warnings.simplefilter("ignore")
+        load_corpus(tmp_path)

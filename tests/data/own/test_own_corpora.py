@@ -365,7 +365,11 @@ def test_what_datasets_saved_is_loaded(tmp_path):
             '{"image_id": 1, "image": "1.png", "objects": [{"id": 1.5, "bbox": [1, 1, 2, 2], "category": "a"}]}',
             r"'objects'\.id: the value must be a whole number, got 1\.5",
         ),
-        ("metadata.jsonl", '{"text": "1.png"}', "the columns text are those of no task"),
+        ("metadata.jsonl", '{"text": "1.png"}', r"metadata\.jsonl: the columns text are those of no task"),
+        ("metadata.csv", "image,label\n", r"there is no example in .*metadata\.csv"),
+        ("metadata.json", "{}", r"there is no example in .*metadata\.json"),
+        ("metadata.csv", 'image,label,bbox\n\n1.png,"a\nb",\n1.png,a,1;x;3;4\n', "line 5, column 'bbox': the val"),
+        ("metadata.jsonl", '{"image": "1.png", "label": "a", "split": ["train"]}', "line 1: a split is named by text"),
         ("metadata.jsonl", '{"image_id": 1, "image": "1.png", "objects": [3]}', "must be an object with id, bbox"),
     ],
 )

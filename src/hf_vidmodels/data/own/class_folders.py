@@ -29,6 +29,8 @@ SYSTEM_NAMES = frozenset(
     {"@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "#recycle", "#snapshot", "$recycle.bin"}
     | {"system volume information", "__macosx", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 )
+# Of tables and of the files that labelling tools write.
+ANNOTATION_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".xls", ".xlsx", ".ods", ".parquet")
 DEFAULT_SPLIT = "train"
 Parts = tuple[str, ...]
 
@@ -84,6 +86,8 @@ def read_class_folders(root: Path, task: str) -> "DatasetDict":
     examples = [example for parts in media if (example := _place(parts, depth)) is not None]
     examples += _unlabelled_splits(root, media, examples, depth)
     labels = [example.label for example in examples if example.label is not None]
+    if not labels:
+        _refuse_other_task(root, files, task)
     _refuse_empty_folders(root, folders, examples, depth, CLASS_FOLDER_TASKS[task])
     if not labels:
         raise ValueError(f"{root} has no folder of a class that holds examples; docs/data.md shows the layout")
@@ -217,6 +221,18 @@ def _unlabelled_splits(root: Path, media: list[Parts], examples: list[_Example],
             stacklevel=5,
         )
         yield from (_Example(parts, split, None) for parts in found)
+
+
+def find_annotation_files(root: Path) -> list[str]:
+    """Give the files below a folder that may say more of its pictures or videos than the folders' names."""
+    return [_name(parts) for parts in walk_folder(root)[0] if _suffix(parts) in ANNOTATION_SUFFIXES]
+
+
+def _refuse_other_task(root: Path, files: list[Parts], task: str) -> None:
+    """Refuse folders that hold examples of the other task alone, which is a better word than that they are empty."""
+    other = next(name for name in CLASS_FOLDER_TASKS if name != task)
+    if any(len(parts) > 1 for parts in find_media(files, other)):
+        raise ValueError(f"{root} has a folder for each class, of a corpus for {other} and not for {task}")
 
 
 def _refuse_empty_folders(root: Path, folders: list[Parts], examples: list[_Example], depth: int, kind: str) -> None:

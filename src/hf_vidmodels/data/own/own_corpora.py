@@ -31,7 +31,13 @@ from ..published.published_temporal_corpora import read_ids
 from ..shared_data_sets import read_saved_data_set
 from ..split_names import SPLIT_NAMES, split_named
 from .action_boxes import is_action_box_table, join_action_boxes
-from .class_folders import CLASS_FOLDER_TASKS, DEFAULT_SPLIT, find_class_folder_task, read_class_folders
+from .class_folders import (
+    CLASS_FOLDER_TASKS,
+    DEFAULT_SPLIT,
+    find_annotation_files,
+    find_class_folder_task,
+    read_class_folders,
+)
 from .example_tables import (
     LIST_SEPARATOR,
     TABLE_SUFFIXES,
@@ -91,7 +97,7 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
         columns = next(iter(saved.values())).column_names
         if task is not None:
             refuse_other_task(columns, task, str(path))
-        return saved, task or infer_task(columns)
+        return saved, task or infer_task(columns, str(path))
     if files := find_instance_files(path):
         if task not in (None, MASK_TASK):
             raise ValueError(
@@ -103,11 +109,14 @@ def read_own_corpus(path: Path, data_dir: Path | None = None, task: str | None =
     if not tables:
         return _read_class_folders(path, task)
     contents = [(table, _read_table(table)) for table in tables]
+    if not any(content for _, content in contents):
+        files = ", ".join(str(table.path) for table in tables)
+        raise ValueError(f"there is no example in {files}; docs/data.md shows what a table holds")
     contents = [(table, _joined_boxes(content)) for table, content in contents]
     columns = {name for _, content in contents if isinstance(content, list) for row in content for name in row.cells}
     if task is None:
         task = _task_of(contents, columns)
-    elif task != TEMPORAL_TASK or "video_id" not in columns:
+    elif task != TEMPORAL_TASK or "video_id" not in columns or "boxes" in columns:
         refuse_other_task(columns, task, str(path))
     for sentence in unread_columns(columns, task):
         warnings.warn(f"{path}: {sentence}", stacklevel=3)
@@ -173,7 +182,7 @@ def _task_of(contents: Sequence[tuple[_Table, Any]], columns: set[str]) -> str:
     # Durations, labels and files can be filled in, so fewer columns tell this task than its contract requires.
     if "video_id" in columns and columns & {"labels", "segments"} and "boxes" not in columns:
         return TEMPORAL_TASK
-    return infer_task(columns)
+    return infer_task(columns, ", ".join(str(table.path) for table, _ in contents))
 
 
 def _build_examples(path: Path, contents: Sequence[tuple[_Table, Any]], task: str) -> "DatasetDict":
@@ -273,4 +282,11 @@ def _read_class_folders(path: Path, task: str | None) -> tuple["DatasetDict", st
         )
     if task not in (None, found):
         raise ValueError(f"{path} has a folder for each class, of a corpus for {found} and not for {task}")
-    return read_class_folders(path, found), found
+    corpus = read_class_folders(path, found)
+    (name, *others), left_out = next(iter(corpus.values())).features["label"].names, find_annotation_files(path)
+    if not others and left_out:
+        raise ValueError(
+            f"{path} has {name!r} as the only folder of a class, beside {name_some(left_out)}, which is not read; "
+            "docs/data.md shows what annotations are called and hold"
+        )
+    return corpus, found
