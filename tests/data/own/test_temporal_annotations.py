@@ -65,6 +65,14 @@ def test_what_is_written_is_read_again(tmp_path):
         ({"a": {"annotations": [{"label": "x", "segment": [0]}]}}, r"video 'a': a segment must be \[start, end\]"),
         ({"a": {"annotations": [{"label": "x", "segment": [0, "end"]}]}}, "video 'a': segment must be a number"),
         ({"a": {"annotations": [{"label": "x", "start": 3}]}}, "video 'a': segment must be a number, got None"),
+        (
+            {"a": {"annotations": [{"label": "x", "t_start": 3, "t_end": 4}]}},
+            "no .segment. but 't_start', which is not",
+        ),
+        (
+            {"a": {"annotations": [{"label": "x", "segment(frames)": [3, 4]}]}},
+            r"but 'segment\(frames\)', which is not",
+        ),
         ({"a": {"annotations": [{"label": ["x"]}]}}, "the label of an annotation must be the name of a class"),
         ({"a": {"annotations": None}}, "video 'a': annotations must be a list, got None"),
         ({"a": {"subset": 3}}, "video 'a': subset must be text, got 3"),

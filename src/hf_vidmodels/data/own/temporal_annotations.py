@@ -21,6 +21,8 @@ from .foreign_files import refuse_foreign_json
 INSTANCE_COLUMNS = ("video_id", "label", "start", "end")
 # Of a value that an error shows, in characters.
 _SHOWN_LENGTH = 80
+# What other files call the times of an annotation has one of these in it: `t_start`, `segment(frames)`, `timestamps`.
+_WORDS_OF_TIMES = ("start", "begin", "segment", "time")
 VIDEO_COLUMNS = ("subset", "duration", "fps", "frames_per_snippet", "features", "video")
 
 
@@ -153,6 +155,11 @@ def annotation_from_entry(video_id: str, entry: Mapping[str, Any], where: str) -
         times = [instance.get(name) for name in ("start", "end")]
         segment = instance.get("segment", None if times == [None, None] else times)
         if segment is None:
+            if unread := [name for name in instance if any(word in str(name).lower() for word in _WORDS_OF_TIMES)]:
+                raise ValueError(
+                    f'{where}: an annotation has no "segment" but {unread[0]!r}, which is not read; write '
+                    '"segment": [start, end] in seconds'
+                )
             without_time.append(label)
             continue
         if not isinstance(segment, list) or len(segment) != 2:
