@@ -48,7 +48,6 @@ def test_items_that_nobody_asks_for_are_passed_over(tmp_path):
     [
         ("", "character 0: it ends where a JSON object is expected"),
         ("[1, 2]", r"expected a JSON object, got '\['"),
-        ('{"items": 3}', "expected a list in 'items', got '3'"),
         ('{"items": [1, 2', "it ends where a comma between the items of 'items' is expected"),
         ('{"items": [1 2]}', "expected a comma between the items of 'items', got '2'"),
         ('{"items": [1,]}', "Expecting value"),
@@ -67,13 +66,22 @@ def test_broken_files_are_named_with_the_place(tmp_path, text, message):
         streamed(tmp_path / "other.json", ())
 
 
+@pytest.mark.parametrize(("value", "shown"), [("null", "null"), ("3", "3"), (f'"{"x" * 99}"', f'"{"x" * 36}...')])
+def test_other_values_than_lists_are_shown_and_no_fault_of_the_json(tmp_path, value, shown):
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"items": {value}}}')
+    with pytest.raises(ValueError) as error:
+        streamed(path, ("items",))
+    assert str(error.value) == f"{path}: expected a list in 'items', got {shown}"
+
+
 def test_a_list_may_be_the_whole_file(tmp_path):
     path = tmp_path / "a.json"
     for content in ([], [1, {"a": [2]}, "x"]):
         path.write_text(json.dumps(content))
         assert list(stream_json_list(path)) == content
     path.write_text('{"a": 1}')
-    with pytest.raises(ValueError, match="expected a list in the file, got '{'"):
+    with pytest.raises(ValueError, match=r'a\.json: expected a list in the file, got {"a": 1}'):
         list(stream_json_list(path))
     with pytest.raises(FileNotFoundError, match="there is no file"):
         list(stream_json_list(tmp_path / "other.json"))

@@ -10,6 +10,8 @@ from typing import IO, Any
 from ..text_files import encoding_error, encoding_of
 
 _CHUNK = 2**20
+# Of a value that an error shows, in characters.
+_SHOWN_LENGTH = 40
 _AFTER_VALUES = tuple(",]}: \t\r\n")
 _DECODER = json.JSONDecoder()
 
@@ -77,6 +79,10 @@ def _open(path: str | os.PathLike[str]) -> "Iterator[_Text]":
 
 
 def _stream_list(text: "_Text", where: str) -> Iterator[Any]:
+    if text.next_character() not in ("[", ""):
+        found = json.dumps(text.value())
+        shown = found if len(found) <= _SHOWN_LENGTH else f"{found[: _SHOWN_LENGTH - 3]}..."
+        raise ValueError(f"{text.path}: expected a list in {where}, got {shown}")
     text.take("[", f"a list in {where}")
     if text.next_character() == "]":
         text.take("]", "")
@@ -94,7 +100,7 @@ class _Text:
 
     def __init__(self, file: IO[str], path: Path) -> None:
         self._file = file
-        self._path = path
+        self.path = path
         self._buffer = ""
         self._place = 0
         self._dropped = 0
@@ -144,7 +150,7 @@ class _Text:
             self._read_more()
 
     def error(self, what: str) -> ValueError:
-        return ValueError(f"{self._path} is not valid JSON at character {self._dropped + self._place}: {what}")
+        return ValueError(f"{self.path} is not valid JSON at character {self._dropped + self._place}: {what}")
 
     def _read_more(self) -> None:
         """Read on, at least as much again as is unread, so that long values take few attempts."""
@@ -153,5 +159,5 @@ class _Text:
         try:
             more = self._file.read(max(_CHUNK, len(rest)))
         except UnicodeDecodeError as error:
-            raise encoding_error(self._path, error) from error
+            raise encoding_error(self.path, error) from error
         self._buffer, self._place, self._is_whole = rest + more, 0, not more

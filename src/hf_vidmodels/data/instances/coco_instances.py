@@ -229,7 +229,11 @@ def read_categories(items: Any, path: Path, *, unique_names: bool = True) -> tup
     wrong = [
         item
         for item in items
-        if not isinstance(item, Mapping) or not is_whole_number(item.get("id")) or "name" not in item
+        if not isinstance(item, Mapping)
+        or not is_whole_number(item.get("id"))
+        or "name" not in item
+        # Where names are those of classes, null would become a class `None`.
+        or (unique_names and (isinstance(item["name"], bool) or not isinstance(item["name"], str | int)))
     ]
     if wrong:
         raise ValueError(
