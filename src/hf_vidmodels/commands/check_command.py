@@ -20,6 +20,7 @@ from ..data.contracts import describe_task, find_column_problems, find_problems
 from ..data.corpora import Corpus, read_corpus
 from ..data.corpus_table import corpus_table
 from ..data.features.feature_checks import find_feature_problems
+from ..data.film_checks import find_film_problems
 from ..data.picture_checks import find_picture_problems
 from ..optional_packages import require
 from ..output_files import output_file, refuse_inputs_as_outputs
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for split, dataset in corpus.splits.items():
             problems += find_feature_problems(dataset, arguments.feature_size, read_values=not arguments.headers_only)
             problems += find_picture_problems(dataset, split)
+            problems += find_film_problems(dataset, split)
         problems += _draw(corpus, arguments.dataset_name, Path(arguments.output_dir), arguments.num_examples)
     _report(problems)
 
