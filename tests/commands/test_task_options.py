@@ -12,7 +12,7 @@ def test_a_mistyped_folder_is_named(place):
 
 
 def test_a_name_that_could_be_of_the_hub_is_named_too(monkeypatch):
-    def unreachable(name):
+    def unreachable(name, **options):
         raise OSError("We could not connect\nand more")
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", unreachable)

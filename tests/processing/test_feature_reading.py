@@ -1,4 +1,5 @@
 import contextlib
+import pickle
 import warnings
 
 import h5py
@@ -157,6 +158,15 @@ def test_pickled_arrays_are_refused(tmp_path, name):
     path = save(tmp_path / name, np.array([[1, None]], dtype=object))
     with pytest.raises(ValueError, match=r"pickled Python objects.*scripts/convert_wtalc_annotations\.py"):
         read_features(path)
+
+
+def test_other_files_than_pickles_are_not_called_so(tmp_path):
+    (tmp_path / "a.npy").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=r"a\.npy is not a complete \.npy file \(it begins with b'<html>'\)"):
+        read_features(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(pickle.dumps([1.0]))
+    with pytest.raises(ValueError, match="pickled Python objects"):
+        read_features(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5"])

@@ -148,6 +148,7 @@ def make_extractor(arguments: argparse.Namespace) -> "SnippetFeatureExtractor":
     from ..data.features.feature_extraction import SnippetFeatureExtractor
     from ..data.features.feature_folders import read_extractor_settings
     from .opened_models import existing_device
+    from .task_options import read_config
 
     sources = [name for name in ("model", "settings", "checkpoint") if getattr(arguments, name) is not None]
     if len(sources) != 1:
@@ -166,9 +167,9 @@ def make_extractor(arguments: argparse.Namespace) -> "SnippetFeatureExtractor":
     if contradicting:
         raise ValueError(f"--{contradicting[0]} is for --model; with --{sources[0]} it is part of the settings")
     if sources == ["checkpoint"]:
-        return SnippetFeatureExtractor.from_checkpoint(
-            arguments.checkpoint, **running, **({"revision": arguments.revision} if arguments.revision else {})
-        )
+        revision = {"revision": arguments.revision} if arguments.revision else {}
+        config = read_config(arguments.checkpoint, **revision)
+        return SnippetFeatureExtractor.from_checkpoint(arguments.checkpoint, config, **running, **revision)
     return SnippetFeatureExtractor.from_dict(read_extractor_settings(arguments.settings), **running)
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..tasks import TASKS, Option, Task
 
@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-def read_config(model: str) -> "PreTrainedConfig":
+def read_config(model: str, **options: Any) -> "PreTrainedConfig":
     """Read the configuration of a checkpoint.
+
+    Args:
+        model: folder or Hub id.
+        options: of `from_pretrained`.
 
     Raises:
         FileNotFoundError: when there is no such folder and no such checkpoint on the Hub, or a folder holds none.
@@ -26,9 +30,9 @@ def read_config(model: str) -> "PreTrainedConfig":
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
             raise FileNotFoundError(f"{model} holds no config.json; {way_out}")
-        return AutoConfig.from_pretrained(model)
+        return AutoConfig.from_pretrained(model, **options)
     try:
-        return AutoConfig.from_pretrained(model)
+        return AutoConfig.from_pretrained(model, **options)
     except (OSError, HFValidationError) as error:
         # That the Hub cannot be reached says nothing of the folder whose name was mistyped.
         reason = str(error).partition("\n")[0]

@@ -21,6 +21,7 @@ from ..optional_packages import require
 MAX_BYTES = 2**32
 FEATURE_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 KEY_SEPARATOR = "::"
+_NPY_MARK, _PICKLE_MARK = b"\x93NUMPY", b"\x80"
 I3D_STREAM_WIDTH = 1024
 # Two exports of one video may disagree about its last, incomplete snippet; more means that they are of different rate.
 MAX_STREAM_LENGTH_DIFFERENCE = 1
@@ -226,6 +227,11 @@ def _from_memory(source: Any) -> np.ndarray:
 
 
 def _open_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        start = file.read(len(_NPY_MARK))
+    # NumPy takes whatever begins otherwise for pickled objects: an HTML page of a failed download, CSV.
+    if start and not start.startswith((_NPY_MARK, _PICKLE_MARK)):
+        raise ValueError(f"{path} is not a complete .npy file (it begins with {start!r}); copy or extract it again")
     with _reading(path):
         # Copy-on-write: torch wants writable memory, and the file must not change.
         return np.load(path, mmap_mode="c", allow_pickle=False)
