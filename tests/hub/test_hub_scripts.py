@@ -105,6 +105,12 @@ def test_the_repository_opens_by_its_name_and_answers_bit_for_bit(
 # -- the command lines
 
 
+def test_a_dry_run_refuses_a_name_that_no_repository_can_have(finished_run, hub, run_script):
+    status, output, error = run_script(PUSH, "--folder", finished_run, "--repo_id", "a b/c/d", "--dry_run")
+    assert (status, output, hub.requests) == (2, "", [])
+    assert error.startswith("error: 'a b/c/d' is no name of a repository")
+
+
 def test_a_dry_run_lists_the_files_and_sends_nothing(finished_run, hub, run_script):
     status, output, _ = run_script(PUSH, "--folder", finished_run, "--repo_id", REPO_ID, "--dry_run")
     assert status == 0

@@ -249,9 +249,11 @@ def test_the_token_in_use_is_found_in_any_text_file(run_folder, hub, monkeypatch
 
 @pytest.mark.parametrize("repo_id", ["a/b/c", "tester/has space", ""])
 def test_a_name_that_is_no_repository_is_refused(run_folder, hub, repo_id):
-    with pytest.raises(ValueError):
+    card = (run_folder / "README.md").read_text()
+    with pytest.raises(ValueError, match="is no name of a repository"):
         push_folder(run_folder, repo_id)
     assert hub.requests == []
+    assert (run_folder / "README.md").read_text() == card
 
 
 def test_without_a_token_nothing_is_sent(run_folder, hub, monkeypatch, tmp_path):

@@ -51,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def show_files(folder: Path, repo_id: str) -> None:
     """Print size and name of each file that would be uploaded."""
+    from ..hub.push import check_repo_id
     from ..hub.repository_folder import check_folder
 
+    check_repo_id(repo_id)
     files = check_folder(folder)
     sizes = [(folder / name).stat().st_size for name in files]
     for name, size in zip(files, sizes, strict=True):

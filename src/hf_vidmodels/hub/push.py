@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
 
 from ..atomic_io import atomic_write
 from .cards import set_model_id
@@ -60,6 +61,7 @@ def push_folder(
     folder = Path(folder)
     if max_retries < 0:
         raise ValueError(f"max_retries must be at least 0, got {max_retries}")
+    check_repo_id(repo_id)
     files = check_folder(folder)
     _check_access(repo_id)
     _name_model_in_card(folder / "README.md", repo_id)
@@ -81,6 +83,20 @@ def push_folder(
         )
     )
     return str(repository)
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuse a name that no repository can have.
+
+    Raises:
+        ValueError: it is one.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(
+            f"{repo_id!r} is no name of a repository; give user/name of letters, digits and single '-', '_' or '.'"
+        ) from error
 
 
 def _check_access(repo_id: str) -> None:
