@@ -24,6 +24,23 @@ def test_wrong_input_ends_in_one_sentence_and_status_2(error, capsys):
     assert capsys.readouterr().err == "error: labels are missing\n"
 
 
+@pytest.mark.parametrize("name", ["answers.csv", "answers.csv/new"])
+def test_a_file_in_place_of_a_folder_is_named(name, tmp_path, capsys):
+    (tmp_path / "answers.csv").touch()
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: (tmp_path / name).mkdir(parents=True, exist_ok=True))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'answers.csv'} is a file, where a folder is needed; name another, or move the file away\n"
+    )
+
+
+def test_a_folder_that_is_there_already_is_told_as_the_system_does(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path.mkdir)
+    assert "File exists" in capsys.readouterr().err
+
+
 def test_a_contradicting_configuration_is_told_by_its_reason_alone(capsys):
     with pytest.raises(SystemExit):
         run(lambda: AsmLocConfig(hidden_size=10, num_attention_heads=4))

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from types import FrameType
 
 from huggingface_hub.errors import StrictDataclassError
@@ -106,13 +107,22 @@ def run(main: Callable[[], None]) -> None:
     except (ValueError, OSError, StrictDataclassError, ImportError) as error:
         # A refused configuration says only which of its checks failed; the reason is its cause.
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        _end(f"error: {one_line(cause)}", USAGE_ERROR_STATUS)
+        _end(f"error: {_file_for_folder(cause) or one_line(cause)}", USAGE_ERROR_STATUS)
     except Exception as error:
         if _lacks_memory(error):
             way_out = "give it less at once, such as a smaller --batch_size"
             _end(f"error: the memory is too small ({one_line(error)}); {way_out}", USAGE_ERROR_STATUS)
         way_out = f"please report it with the traceback that {TRACEBACK_VARIABLE}=1 shows"
         _end(f"unexpected: {type(error).__name__}: {one_line(error)}; {way_out}", UNEXPECTED_STATUS)
+
+
+def _file_for_folder(error: BaseException) -> str | None:
+    """Give the sentence for a folder that cannot be made because a file has its name, or that of one above it."""
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        above = next((path for path in (Path(error.filename), *Path(error.filename).parents) if path.exists()), None)
+        if above is not None and not above.is_dir():
+            return f"{above} is a file, where a folder is needed; name another, or move the file away"
+    return None
 
 
 def _lacks_memory(error: Exception) -> bool:
