@@ -1,4 +1,4 @@
-"""Text from files and names as terminals may show it: what would steer the terminal is written as an escape."""
+"""Text from files and names as terminals and messages may show it: short, and without what steers a terminal."""
 
 import re
 from typing import IO, Any
@@ -6,6 +6,20 @@ from typing import IO, Any
 # All control characters but tab and the ends of lines, marks that turn the direction of writing, and bytes of file
 # names that are no UTF-8.
 _STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+# Of a value that a message shows, in characters.
+_LONGEST_VALUE = 80
+
+
+def cut_text(text: str, length: int) -> str:
+    """Give a text of at most `length` characters, of a longer one its beginning and three dots."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def short_value(value: Any) -> str:
+    """Write a value of a file for a message, cut where it is long."""
+    return cut_text(repr(value), _LONGEST_VALUE)
 
 
 def printable(text: str) -> str:

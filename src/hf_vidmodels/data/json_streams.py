@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ..printable_text import cut_text
 from ..text_files import encoding_error, encoding_of
 
 _CHUNK = 2**20
@@ -80,8 +81,7 @@ def _open(path: str | os.PathLike[str]) -> "Iterator[_Text]":
 
 def _stream_list(text: "_Text", where: str) -> Iterator[Any]:
     if text.next_character() not in ("[", ""):
-        found = json.dumps(text.value())
-        shown = found if len(found) <= _SHOWN_LENGTH else f"{found[: _SHOWN_LENGTH - 3]}..."
+        shown = cut_text(json.dumps(text.value()), _SHOWN_LENGTH)
         raise ValueError(f"{text.path}: expected a list in {where}, got {shown}")
     text.take("[", f"a list in {where}")
     if text.next_character() == "]":

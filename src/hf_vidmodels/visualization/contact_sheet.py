@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..printable_text import cut_text
 from .figures import new_figure
 from .shown_pictures import WITHOUT_TICKS, show_picture
 
@@ -68,7 +69,7 @@ def _panel_height(image: np.ndarray) -> float:
 
 def _show_picture(axis: "Axes", image: np.ndarray, title: str) -> None:
     show_picture(axis, image, PANEL_INCHES * TALLEST)
-    axis.set_title(_shortened(title), fontsize=TITLE_SIZE)
+    axis.set_title(cut_text(title, LONGEST_LABEL), fontsize=TITLE_SIZE)
 
 
 def _show_explanation(
@@ -80,7 +81,7 @@ def _show_explanation(
     for box in true_boxes:
         _outline(axis, box, TRUTH_COLOUR, "--")
     _outline(axis, [explanation["box"][name] for name in ("xmin", "ymin", "xmax", "ymax")], BOX_COLOUR, "-")
-    title = _shortened(explanation["label"])
+    title = cut_text(explanation["label"], LONGEST_LABEL)
     if explanation.get("score") is not None and "subtitle" not in explanation:
         title += f"\np = {explanation['score']:.2f}"
     axis.set_title(f"{title}\n{explanation['subtitle']}" if "subtitle" in explanation else title, fontsize=TITLE_SIZE)
@@ -91,7 +92,3 @@ def _outline(axis: "Axes", box: Sequence[float], colour: str, style: str) -> Non
 
     x0, y0, x1, y1 = box
     axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.8, linestyle=style))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 3] + "..."

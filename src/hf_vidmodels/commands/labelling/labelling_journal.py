@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...atomic_io import read_json_object, write_json
+from ...printable_text import cut_text
 
 SETTINGS_FILE = "settings.json"
 RECORDS = "records-*.jsonl"
@@ -214,5 +215,4 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut_text(json.dumps(value), 60)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...modeling.ops.run_length_masks import MOST_PIXELS, Rle, segmentation_rles
+from ...printable_text import short_value
 from ..json_streams import stream_json_list, stream_json_object
-from .object_boxes import find_box_faults, read_area, read_box, refuse_faulty_boxes, short_value
+from .object_boxes import find_box_faults, read_area, read_box, refuse_faulty_boxes
 
 LISTS = ("images", "annotations", "categories")
 # Lists of files that have `annotations` or `categories` of another kind: YouTube-VIS, labelme, Datumaro.

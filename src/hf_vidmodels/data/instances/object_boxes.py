@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ...printable_text import short_value
+
 # Annotators and detectors overshoot the edge of a picture a little; such boxes are clipped where they are used.
 EDGE_PIXELS = 2.0
 EDGE_SHARE = 0.05
@@ -47,12 +49,6 @@ def read_area(value: Any, box: Sequence[float], name: str) -> float:
     if not _is_number(value) or not 0 <= value < math.inf:
         raise ValueError(f"{name} has the area {short_value(value)}; expected square pixels, 0 or more")
     return float(value)
-
-
-def short_value(value: Any) -> str:
-    """Write a value of a file for a message, cut after 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _is_number(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...atomic_io import read_json_object
+from ...printable_text import short_value
 from ..json_streams import stream_json_object
 from .coco_instances import (
     ImageTable,
@@ -18,7 +19,7 @@ from .coco_instances import (
     read_side,
 )
 from .mask_corpora import find_picture_folder
-from .object_boxes import read_area, read_box, short_value
+from .object_boxes import read_area, read_box
 
 # `subtrain.json` is the part of the training videos that the official code of MAL scores on.
 YOUTUBE_VIS_FILES = {

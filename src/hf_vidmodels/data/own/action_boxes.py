@@ -10,9 +10,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...printable_text import short_value
 from ...processing.media_suffixes import VIDEO_SUFFIXES
 from .example_tables import Row
-from .temporal_annotations import parse_number, shortened
+from .temporal_annotations import parse_number
 
 ACTION_BOX_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "label")
 SIDES = ("x1", "y1", "x2", "y2")
@@ -99,7 +100,7 @@ def _read_box(row: Row) -> list[float] | None:
         hint = "divide pixels by width and height" if max(box) > 2 else "cut boxes at the edges of the frame"
         raise ValueError(f"{row.where}: boxes are relative to width and height, in [0, 1], got {box}; {hint}")
     if box[2] <= box[0] or box[3] <= box[1]:
-        raise ValueError(f"{row.where}: a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2, got {shortened(box)}")
+        raise ValueError(f"{row.where}: a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2, got {short_value(box)}")
     return box
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...printable_text import short_value
 from ...processing.media_suffixes import PICTURE_SUFFIXES
 from ...text_files import parse_json, read_json, read_text
 from ..class_lists import CLASS_FILE, class_lookup, class_name, order_classes
 from ..contracts import OBJECT_FIELDS, features_for, nearest_hint, task_contract
 from .foreign_files import refuse_foreign_json
-from .temporal_annotations import parse_number, parse_whole_number, read_csv_rows, shortened
+from .temporal_annotations import parse_number, parse_whole_number, read_csv_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -69,11 +70,11 @@ def read_rows(path: Path, root: Path) -> list[Row]:
     for row in rows:
         if not isinstance(row.cells, dict):
             raise ValueError(
-                f"{row.where}: an example must be an object with named values, got {shortened(row.cells)}"
+                f"{row.where}: an example must be an object with named values, got {short_value(row.cells)}"
             )
         split = row.cells.get("split")
         if split is not None and (isinstance(split, bool) or not isinstance(split, str | int)):
-            raise ValueError(f"{row.where}: a split is named by text, got {shortened(split)}")
+            raise ValueError(f"{row.where}: a split is named by text, got {short_value(split)}")
     return rows
 
 
@@ -175,23 +176,23 @@ def _convert(value: Any, type_: Any, where: str, labels: list[str], is_csv: bool
         if not isinstance(items, list):
             items = [items]
         if type_.length not in (-1, len(items)):
-            raise ValueError(f"{where} must have {type_.length} values, got {shortened(value)}")
+            raise ValueError(f"{where} must have {type_.length} values, got {short_value(value)}")
         return [_convert(item, type_.feature, where, labels, is_csv) for item in items]
     if isinstance(type_, dict):
         if not isinstance(value, dict):
-            raise ValueError(f"{where} must be an object with {', '.join(type_)}, got {shortened(value)}")
+            raise ValueError(f"{where} must be an object with {', '.join(type_)}, got {short_value(value)}")
         return {name: _convert(value.get(name), part, f"{where}.{name}", labels) for name, part in type_.items()}
     if isinstance(type_, ClassLabel):
         labels.append(class_name(value, where))
         return labels[-1]
     if isinstance(type_, (Image, Video)) or type_.dtype == "string":
         if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ValueError(f"{where} must be text, got {shortened(value)}")
+            raise ValueError(f"{where} must be text, got {short_value(value)}")
         return str(value)
     if type_.dtype == "bool":
         return _truth(value, where, is_csv)
     if isinstance(value, str) and not is_csv:
-        raise ValueError(f"{where}: the value must be a number, got the text {shortened(value)}")
+        raise ValueError(f"{where}: the value must be a number, got the text {short_value(value)}")
     parse = parse_whole_number if type_.dtype.startswith("int") else parse_number
     return parse(value, "the value", where)
 
@@ -199,7 +200,7 @@ def _convert(value: Any, type_: Any, where: str, labels: list[str], is_csv: bool
 def _truth(value: Any, where: str, is_csv: bool) -> bool:
     found = TRUTHS.get(value.lower()) if is_csv and isinstance(value, str) else value
     if not isinstance(found, bool):
-        raise ValueError(f"{where} must be true or false, got {shortened(value)}")
+        raise ValueError(f"{where} must be true or false, got {short_value(value)}")
     return found
 
 

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ...atomic_io import write_json
+from ...printable_text import short_value
 from ...text_files import read_json, read_text
 from ..class_lists import class_name
 from ..contracts import nearest_hint
 from .foreign_files import refuse_foreign_json
 
 INSTANCE_COLUMNS = ("video_id", "label", "start", "end")
-# Of a value that an error shows, in characters.
-_SHOWN_LENGTH = 80
 # What other files call the times of an annotation has one of these in it: `t_start`, `segment(frames)`, `timestamps`.
 _WORDS_OF_TIMES = ("start", "begin", "segment", "time")
 VIDEO_COLUMNS = ("subset", "duration", "fps", "frames_per_snippet", "features", "video")
@@ -230,7 +229,7 @@ def parse_number(text: Any, column: str, where: str) -> float:
             raise ValueError
         return float(text)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{where}: {column} must be a number, got {shortened(text)}") from error
+        raise ValueError(f"{where}: {column} must be a number, got {short_value(text)}") from error
 
 
 def parse_whole_number(text: Any, column: str, where: str) -> int:
@@ -241,14 +240,8 @@ def parse_whole_number(text: Any, column: str, where: str) -> int:
     """
     number = parse_number(text, column, where)
     if not number.is_integer() or abs(number) >= 2**63:
-        raise ValueError(f"{where}: {column} must be a whole number, got {shortened(text)}")
+        raise ValueError(f"{where}: {column} must be a whole number, got {short_value(text)}")
     return int(number) if isinstance(text, float) or not str(text).lstrip("+-").isdecimal() else int(text)
-
-
-def shortened(value: Any) -> str:
-    """Give a value for an error, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
 
 
 def _set_once(annotation: VideoAnnotation, name: str, value: Any, where: str) -> None:
@@ -259,9 +252,9 @@ def _set_once(annotation: VideoAnnotation, name: str, value: Any, where: str) ->
         value = parse_whole_number(value, name, where)
     elif name == "features" and isinstance(value, list):
         if len(value) != 2 or not all(isinstance(file, str) for file in value):
-            raise ValueError(f"{where}: features must be a file or two files (rgb, flow), got {shortened(value)}")
+            raise ValueError(f"{where}: features must be a file or two files (rgb, flow), got {short_value(value)}")
     elif not isinstance(value, str):
-        raise ValueError(f"{where}: {name} must be text, got {shortened(value)}")
+        raise ValueError(f"{where}: {name} must be text, got {short_value(value)}")
     known = getattr(annotation, name)
     if known is not None and known != value:
         raise ValueError(
