@@ -40,6 +40,11 @@ def test_rows_of_one_time_are_one_example_and_of_one_person_one_box(folder):
     assert dataset[2]["boxes"] == []
 
 
+def test_videos_may_be_named_as_on_windows(folder):
+    dataset = load_corpus(write(folder, ROWS.replace("street", "videos\\street")))["train"]
+    assert dataset[0]["video"] == str(folder / "videos" / "street.mp4")
+
+
 def test_json_lines_and_splits_are_read_too(folder):
     row = {"video": "street", "second": 1, "x1": 0.1, "y1": 0.1, "x2": 0.4, "y2": 0.9, "label": "walk"}
     rows = [row | {"split": "train"}, row | {"split": "test", "video": "yard", "second": 2}]

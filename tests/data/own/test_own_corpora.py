@@ -482,3 +482,27 @@ def test_a_folder_with_nothing_to_read_says_what_could_be_there(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"notes\.txt is not a table; use one of \.jsonl, \.csv, \.json"):
         load_corpus(tmp_path / "notes.txt")
+
+
+def test_tables_from_windows_part_folders_by_backslashes(tmp_path):
+    put_pictures(tmp_path, "cats/1.png", "dogs/2.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\ncats\\1.png,cat\ndogs\\2.png,dog\n")
+    dataset = load_corpus(tmp_path, task="image-classification")["train"]
+    files = [example["image"]["path"] for example in dataset.cast_column("image", datasets.Image(decode=False))]
+    assert files == [str(tmp_path / "cats" / "1.png"), str(tmp_path / "dogs" / "2.png")]
+
+
+def test_a_backslash_in_the_name_of_a_file_stays(tmp_path):
+    put_pictures(tmp_path, "a\\b.png", "a/b.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\na\\b.png,odd\na/b.png,even\n")
+    dataset = load_corpus(tmp_path, task="image-classification")["train"]
+    files = [example["image"]["path"] for example in dataset.cast_column("image", datasets.Image(decode=False))]
+    assert files == [str(tmp_path / "a\\b.png"), str(tmp_path / "a" / "b.png")]
+
+
+def test_annotated_videos_may_name_features_as_on_windows(tmp_path):
+    put_features(tmp_path, "i3d/v1.npy")
+    entry = {"subset": "train", "duration": 10.0, "annotations": [{"label": "jump", "segment": [1, 2]}]}
+    content = {"database": {"v1": entry | {"features": "i3d\\v1.npy", "fps": 25, "frames_per_snippet": 16}}}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    assert load_corpus(tmp_path)["train"]["features"][:] == [str(tmp_path / "i3d" / "v1.npy")]

@@ -77,6 +77,13 @@ def test_lists_with_blanks_are_mmactions_and_their_folder_is_found(tmp_path, fol
     assert corpus["train"].features["label"].names == ["0", "1"]
 
 
+def test_lists_may_come_from_windows(tmp_path):
+    write(tmp_path / "train_list.txt", "jump\\a.avi 1", "run\\b.avi 0")
+    touch(tmp_path / "videos/jump/a.avi", tmp_path / "videos/run/b.avi")
+    corpus = load_corpus("video_lists", data_dir=tmp_path)
+    assert rows_of(corpus["train"], tmp_path / "videos") == [("jump/a.avi", 1), ("run/b.avi", 0)]
+
+
 def test_the_folder_of_the_videos_can_be_said(kinetics, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     touch(*(elsewhere / name for name in ("train/b 1.mp4", "train/a.mp4", "val/c.mp4")))

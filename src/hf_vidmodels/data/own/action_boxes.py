@@ -12,6 +12,7 @@ from typing import Any
 
 from ...printable_text import short_value
 from ...processing.media_suffixes import VIDEO_SUFFIXES
+from ..named_files import name_below
 from .example_tables import Row
 from .temporal_annotations import parse_number
 
@@ -106,7 +107,7 @@ def _read_box(row: Row) -> list[float] | None:
 
 def _find_video(root: Path, video: str) -> str:
     """Give the path of a video relative to its folder; as it is where there is none, which is reported later."""
-    for name in (video, os.path.join("videos", video)):
+    for name in (name_below(root, video), os.path.join("videos", name_below(root / "videos", video))):
         if (root / name).exists():
             return name
         for suffix in sorted(VIDEO_SUFFIXES):

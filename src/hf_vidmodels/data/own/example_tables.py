@@ -15,6 +15,7 @@ from ...processing.media_suffixes import PICTURE_SUFFIXES
 from ...text_files import parse_json, read_json, read_text
 from ..class_lists import CLASS_FILE, class_lookup, class_name, order_classes
 from ..contracts import OBJECT_FIELDS, features_for, nearest_hint, task_contract
+from ..named_files import name_below
 from .foreign_files import refuse_foreign_json
 from .temporal_annotations import parse_number, parse_whole_number, read_csv_rows
 
@@ -106,7 +107,8 @@ def build_example_corpus(
             name: _convert(row.cells.get(name), type_, f"{row.where}, column {name!r}", labels, row.is_csv)
             for name, type_ in types.items()
         }
-        return example | {name: str(row.root / example[name]) for name in paths if example[name] is not None}
+        named = {name: example[name] for name in paths if example[name] is not None}
+        return example | {name: str(row.root / name_below(row.root, file)) for name, file in named.items()}
 
     converted = {split: [read(row) for row in rows] for split, rows in splits.items()}
     _require_media(converted, paths, folder)

@@ -12,6 +12,7 @@ from ..class_lists import class_lookup
 from ..content_checks import name_some
 from ..contracts import features_for, nearest_hint
 from ..features.feature_folders import SETTINGS_FILE, read_extractor_settings
+from ..named_files import name_below
 from .temporal_annotations import VideoAnnotation
 
 if TYPE_CHECKING:
@@ -54,10 +55,11 @@ def attach_files(annotations: Sequence[VideoAnnotation], root: Path, split: str)
             pair = [stream[name] for stream in streams if name in stream]
             annotation.features = features.get(name) or (pair if len(pair) == 2 else None)
         elif isinstance(annotation.features, str):
-            annotation.features = str(root / annotation.features)
+            annotation.features = str(root / name_below(root, annotation.features))
         else:
-            annotation.features = [str(root / file) for file in annotation.features]
-        annotation.video = videos.get(name) if annotation.video is None else str(root / annotation.video)
+            annotation.features = [str(root / name_below(root, file)) for file in annotation.features]
+        video = annotation.video
+        annotation.video = videos.get(name) if video is None else str(root / name_below(root, video))
     _fill_rate(annotations, root / "features" / SETTINGS_FILE)
 
 

@@ -17,6 +17,7 @@ from ...text_files import read_lines
 from ..class_lists import CLASS_FILE, MAX_CLASSES, read_class_names
 from ..content_checks import name_some
 from ..contracts import features_for
+from ..named_files import name_below
 from .charades import read_charades
 from .corpus_folders import corpus_folder
 from .listed_videos import SPLIT_FILES, ListedCorpus, ListedVideo
@@ -106,7 +107,7 @@ def read_video_lists(root: Path, media: Path | None, num_classes: int | None = N
                 )
         paths = [path for _, path, _ in rows]
         folder = media or _folder_with_most(_video_folders(root, split), paths[:FIRST_FEW])
-        corpus.splits[split] = [ListedVideo(os.path.join(folder, path), label, path) for _, path, label in rows]
+        corpus.splits[split] = [ListedVideo(_place_of(folder, path), label, path) for _, path, label in rows]
         corpus.folders[split] = str(folder)
     return corpus
 
@@ -208,4 +209,12 @@ def _video_folders(root: Path, split: str) -> list[Path]:
 
 def _folder_with_most(folders: Sequence[Path], paths: Sequence[str]) -> Path:
     """Give the folder in which most of the paths are, the first of those that are equal."""
-    return max(folders, key=lambda folder: sum(os.path.exists(os.path.join(folder, path)) for path in paths))
+    return max(
+        folders,
+        key=lambda folder: sum(os.path.exists(_place_of(folder, path)) for path in paths),
+    )
+
+
+def _place_of(folder: Path, path: str) -> str:
+    # Lists have hundreds of thousands of lines, for which `Path` is slow.
+    return os.path.join(folder, name_below(folder, path))
