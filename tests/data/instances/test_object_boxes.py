@@ -37,6 +37,15 @@ def test_each_impossible_box_breaks_one_rule(box, rule):
     assert rule_of(box) == (None if rule == "outside edge" else rule)
 
 
+def test_boxes_that_all_lie_in_the_first_pixel_are_relative():
+    relative = [[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1.0004], [0.5, 0.5, 0, 0.1]]
+    assert find_box_faults(relative)["relative"].tolist() == [True, True, False]
+    assert not find_box_faults([*relative, [10, 20, 3, 4]])["relative"].any(), "small ones among others may be true"
+    assert rule_of([0, 0, 1, 1], height=1.0, width=1.0) is None
+    with pytest.raises(ValueError, match=r"bbox \[0.1, 0.2, 0.3, 0.4\] of a lies inside the first pixel .* multiply"):
+        refuse_faulty_boxes(np.array(relative[:2]), ["a", "b"])
+
+
 def test_nothing_about_the_picture_is_checked_where_its_size_is_unknown():
     assert rule_of([1000, 60, 1180, 95], NAN, NAN) is None
     assert not any(broken.any() for broken in find_box_faults(np.zeros((0, 4))).values())

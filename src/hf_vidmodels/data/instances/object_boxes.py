@@ -14,11 +14,17 @@ from ...printable_text import short_value
 # Annotators and detectors overshoot the edge of a picture a little; such boxes are clipped where they are used.
 EDGE_PIXELS = 2.0
 EDGE_SHARE = 0.05
+# Of relative numbers in files.
+ROUNDING = 1e-3
 
 # What is wrong, and the way out, by the name of the rule.
 BOX_RULES = {
     "not_finite": ("has numbers in it that are NaN or infinite", "correct or remove it"),
     "no_size": ("has no positive width and height", "boxes are x, y, width, height"),
+    "relative": (
+        "lies inside the first pixel of its picture, as do all others: they look relative to width and height",
+        "boxes are in pixels; multiply x and width by the picture's width, y and height by its height",
+    ),
     "xyxy": (
         "reaches beyond its picture of {width:g} x {height:g} but would fit as two corners",
         "boxes are x, y, width, height; convert x1, y1, x2, y2 first",
@@ -78,9 +84,13 @@ def find_box_faults(
         tolerance = EDGE_PIXELS + EDGE_SHARE * sides
         beyond = ((ends > limits + tolerance) | (corners < -tolerance)).any(axis=1)
         fits_as_corners = ((corners >= -EDGE_PIXELS) & (sides > corners) & (sides <= limits + EDGE_PIXELS)).all(axis=1)
+        has_area = np.isfinite(boxes).all(axis=1) & (sides > 0).all(axis=1)
+        inside = ((corners >= 0) & (ends <= 1 + ROUNDING)).all(axis=1)
+        are_relative = inside[has_area].all() and not (limits <= 1).any()
         faults = {
             "not_finite": ~np.isfinite(boxes).all(axis=1),
             "no_size": (sides <= 0).any(axis=1),
+            "relative": has_area & are_relative,
             "xyxy": beyond & fits_as_corners,
             "outside": ((ends <= 0) | (corners >= limits)).any(axis=1),
         }
