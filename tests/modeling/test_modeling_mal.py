@@ -162,7 +162,8 @@ def test_boxes_on_a_bound_belong_to_the_smaller_bucket_or_to_none(crops):
         near = ours(crops["pixel_values"], [[0, 0, 63, 16], [0, 0, 95, 96], [0, 0, 33, 33]]).logits
     assert torch.equal(kept, near)
     assert not holes[:2].any()
-    assert torch.equal(holes[2], kept[2])
+    # Another number of boxes is decoded, which some CPUs round in another way.
+    torch.testing.assert_close(holes[2], kept[2], atol=1e-6, rtol=1e-5)
 
 
 def test_every_parameter_gets_a_gradient_even_when_no_box_is_in_a_bucket(batch):

@@ -5,8 +5,6 @@ No frame is decoded. Training and evaluation refuse such a film too, but when th
 
 from typing import TYPE_CHECKING
 
-from ..processing.decoding import open_video
-from ..processing.key_frame_clips import checked_key_times
 from .content_checks import Problem, name_some
 from .excluded_rows import without_excluded
 
@@ -26,6 +24,10 @@ def find_film_problems(dataset: "Dataset", split: str) -> list[Problem]:
     """
     if not {"video", "timestamp"} <= set(dataset.column_names):
         return []
+    # These need PyTorch, for which a command's help does not wait.
+    from ..processing.decoding import open_video
+    from ..processing.key_frame_clips import checked_key_times
+
     columns = [name for name in ("video", "timestamp", "fps") if name in dataset.column_names]
     times: dict[tuple[str, float | None], list[float]] = {}
     for row in without_excluded(dataset).select_columns(columns):
