@@ -35,8 +35,6 @@ RECIPE = "collaborative_memory/embedded"
 NUM_CLIPS = CollaborativeMemoryConfig.presets["embedded-memory"]["num_clips"]
 MEMORY, SINGLE, VOTE = "associative, gating", "single clips", "clips vote"
 LEAST_GAIN = 0.05
-# As often as both stages of the recipe together look at every video.
-SINGLE_EPOCHS = 24
 
 
 def main() -> None:
@@ -66,8 +64,10 @@ def options_of_variants() -> dict[str, list[str]]:
     """Give what each variant changes in the recipe."""
     _, recipe = read_recipe(find_recipe(RECIPE))
     clips = recipe["per_device_train_batch_size"] * NUM_CLIPS
+    # As often as all stages of the recipe together look at every video.
+    epochs = sum(stage.get("num_train_epochs", recipe["num_train_epochs"]) for stage in recipe["stages"])
     alone = ["--stages", "none", "--model.memory_type", "none", "--model.num_clips", "1"]
-    alone += ["--per_device_train_batch_size", str(clips), "--num_train_epochs", str(SINGLE_EPOCHS)]
+    alone += ["--per_device_train_batch_size", str(clips), "--num_train_epochs", str(epochs)]
     memories = {
         f"{memory}, gating": ["--model.memory_type", memory]
         for memory in ("associative_softmax", "average", "self_attention")

@@ -6,8 +6,6 @@ from typing import IO, Any
 # All control characters but tab and the ends of lines, marks that turn the direction of writing, and bytes of file
 # names that are no UTF-8.
 _STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
 # Of a value that a message shows, in characters.
 _LONGEST_VALUE = 80
 

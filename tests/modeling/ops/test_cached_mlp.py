@@ -19,8 +19,7 @@ WIDTH, EXPANDED = 3, 8
 @pytest.fixture(autouse=True)
 def _small_cache(monkeypatch):
     """Four tokens fill the cache, so that eleven take three parts, the last shorter."""
-    for where in (module, video_transformer):
-        monkeypatch.setattr(where, "CACHED_ACTIVATION", 4 * EXPANDED)
+    monkeypatch.setattr(module, "CACHED_ACTIVATION", 4 * EXPANDED)
 
 
 def layers(activation="gelu", dtype=torch.double):
@@ -125,6 +124,10 @@ def test_layers_that_are_more_than_their_weights_are_left_alone(changed):
     assert takes_cached_mlp(tokens_of(), expand, act, contract)
     assert not takes_cached_mlp(tokens_of(), expand, act, changed(contract))
     assert not takes_cached_mlp(tokens_of(), changed(expand), act, layers()[2])
+
+
+def test_bfloat16_is_left_alone():
+    assert not takes_cached_mlp(tokens_of(torch.bfloat16), *layers(dtype=torch.bfloat16))
 
 
 def test_an_activation_that_learns_and_autocast_are_left_alone():

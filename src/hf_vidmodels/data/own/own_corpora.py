@@ -283,8 +283,8 @@ def _read_class_folders(path: Path, task: str | None) -> tuple["DatasetDict", st
     if task not in (None, found):
         raise ValueError(f"{path} has a folder for each class, of a corpus for {found} and not for {task}")
     corpus = read_class_folders(path, found)
-    (name, *others), left_out = next(iter(corpus.values())).features["label"].names, find_annotation_files(path)
-    if not others and left_out:
+    name, *others = next(iter(corpus.values())).features["label"].names
+    if not others and (left_out := find_annotation_files(path)):
         raise ValueError(
             f"{path} has {name!r} as the only folder of a class, beside {name_some(left_out)}, which is not read; "
             "docs/data.md shows what annotations are called and hold"

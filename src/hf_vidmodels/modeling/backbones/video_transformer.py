@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 from ...configuration.configuration_backbones import Grid
 from ..layers.starting_weights import start_norm, start_transformer_linear, start_uniform
 from ..modeling_base import VidModelsPreTrainedModel
-from ..ops.cached_mlp import CACHED_ACTIVATION, cached_mlp, exceeds_cache, takes_cached_mlp
+from ..ops.cached_mlp import cached_mlp, exceeds_cache, parts, takes_cached_mlp
 
 # Takes patch tokens (B, T * H * W, C), frames outermost and rows before columns, with their grid (T, H, W), and gives
 # the tokens and the grid that the network goes on with.
@@ -61,8 +61,9 @@ class TransformerMlp(nn.Module):
         if not exceeds_cache(hidden_states, self.expand.out_features):
             return self._map(hidden_states)
         if not torch.is_grad_enabled():
-            parts = hidden_states.flatten(0, 1).split(CACHED_ACTIVATION // self.expand.out_features)
-            return torch.cat([self._map(part) for part in parts]).unflatten(0, hidden_states.shape[:2])
+            tokens = hidden_states.flatten(0, 1)
+            mapped = [self._map(tokens[rows]) for rows in parts(len(tokens), self.expand.out_features)]
+            return torch.cat(mapped).unflatten(0, hidden_states.shape[:2])
         is_dropping = self.training and self.dropout.p > 0
         if not is_dropping and takes_cached_mlp(hidden_states, self.expand, self.activation, self.contract):
             return cached_mlp(hidden_states, self.expand, self.activation, self.contract)

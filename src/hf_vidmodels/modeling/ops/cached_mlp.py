@@ -25,13 +25,15 @@ def exceeds_cache(tokens: torch.Tensor, width: int) -> bool:
 def takes_cached_mlp(tokens: torch.Tensor, expand: nn.Module, activation: nn.Module, contract: nn.Module) -> bool:
     """Tell whether `cached_mlp` computes what the three layers would.
 
-    It does outside autocast and compiled code, for bare linear layers and an activation that learns nothing.
+    It does outside autocast and compiled code, for bare linear layers and an activation that learns nothing, and where
+    sums of the parts' gradients are as exact as one product: not in bfloat16.
     """
     return (
         is_bare_linear(expand)
         and is_bare_linear(contract)
         and expand.bias is not None
         and contract.bias is not None
+        and tokens.dtype in (torch.float32, torch.float64)
         and tokens.dtype == expand.weight.dtype == contract.weight.dtype
         and not any(True for _ in activation.parameters())
         and not torch.is_autocast_enabled("cpu")
@@ -80,7 +82,7 @@ class CachedMlp(torch.autograd.Function):
         """Map (N, C) to (N, C')."""
         result = tokens.new_empty(len(tokens), len(last_weight))
         expanded = tokens.new_empty(len(tokens), len(weight))
-        for rows in parts(len(tokens), weight):
+        for rows in parts(len(tokens), len(weight)):
             torch.addmm(bias, tokens[rows], weight.T, out=expanded[rows])
             torch.addmm(last_bias, activation(expanded[rows]), last_weight.T, out=result[rows])
         ctx.save_for_backward(tokens, expanded, weight, last_weight)
@@ -97,7 +99,7 @@ class CachedMlp(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight) if of_weight else None
         bias_gradient = weight.new_zeros(len(weight)) if of_bias else None
         last_weight_gradient = torch.zeros_like(last_weight) if of_last_weight else None
-        for rows in parts(len(tokens), weight):
+        for rows in parts(len(tokens), len(weight)):
             with torch.enable_grad():
                 part = expanded[rows].detach().requires_grad_()
                 activated = ctx.activation(part)
@@ -116,7 +118,7 @@ class CachedMlp(torch.autograd.Function):
         return token_gradient, weight_gradient, bias_gradient, last_weight_gradient, last_bias_gradient, None
 
 
-def parts(count: int, weight: torch.Tensor) -> list[slice]:
-    """Part so many tokens for a first weight (H, C)."""
-    size = max(CACHED_ACTIVATION // len(weight), 1)
+def parts(count: int, width: int) -> list[slice]:
+    """Part so many tokens into rows that, expanded to a width, the cache holds."""
+    size = max(CACHED_ACTIVATION // width, 1)
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
