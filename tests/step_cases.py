@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ class StepCase:
 
     def clips(self) -> torch.Tensor:
         return self.io["pixel_values_u8"].float() * 2 / 255 - 1
+
+    def in_float64(self) -> "StepCase":
+        """Give the same case with its floating-point tensors in float64."""
+        double = {name: value.double() if value.is_floating_point() else value for name, value in self.io.items()}
+        return replace(self, io=double)
 
     @property
     def num_steps(self) -> int:

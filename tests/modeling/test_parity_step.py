@@ -119,25 +119,35 @@ def test_detections_are_the_official_ones_in_their_order(case):
                 assert_near(values, case.io[f"step{number}.det{clip}.{name}"], 1e-6)
 
 
-def test_losses_and_gradients_are_the_official_ones(case):
-    model = case.model().train()
-    features = model.features(case.clips())
-    total = 0
-    for number in range(1, case.num_steps + 1):
-        losses = losses_of_step(model, case, features, number)
+def total_loss(model, case):
+    """Give the losses of each step and their weighted sum, on the tubes that the official sampler chose."""
+    features = model.features(case.clips().to(model.dtype))
+    steps = [losses_of_step(model, case, features, number) for number in range(1, case.num_steps + 1)]
+    config = model.config
+    weights = {"cls_loss": 1.0, "reg_loss": config.loss_reg_weight, "neighbor_loss": config.loss_neighbor_weight}
+    return steps, sum(weight * losses[name] for losses in steps for name, weight in weights.items())
+
+
+def test_losses_are_the_official_ones(case):
+    with torch.no_grad():
+        steps, total = total_loss(case.model().train(), case)
+    for number, losses in enumerate(steps, start=1):
         for ours, theirs in LOSSES.items():
             assert_near(losses[ours], case.io[f"train.step{number}.{theirs}"][0], 1e-5)
-        of_step = losses["cls_loss"] + model.config.loss_reg_weight * losses["reg_loss"]
-        total = total + of_step + model.config.loss_neighbor_weight * losses["neighbor_loss"]
     assert_near(total, case.io["train.loss_total"][0], 1e-5)
-    total.backward()
+
+
+def test_gradients_are_the_official_ones(case):
+    # At a kink of an activation float32 falls to either side, as the CPU rounds: one such place of a head changes its
+    # gradient by 3e-4. In float64 we fall to the same side everywhere; the official gradients are of float32, and
+    # those of the trunk are themselves 0.1 to 0.5 % from those of float64.
+    model = case.model().double().train()
+    total_loss(model, case.in_float64())[1].backward()
     parameters = dict(model.named_parameters())
     for name, expected in case.io.items():
         if name.startswith("grad."):
             found = parameters[our_name(name.removeprefix("grad."))].grad
             error = (found - expected.view_as(found)).norm() / expected.norm()
-            # At a kink of the trunk float32 falls to either side: the official gradients themselves are 0.3 to 0.5 %
-            # from those of float64.
             assert error < (1e-2 if "base_net" in name else 1e-4), name
 
 
