@@ -40,6 +40,11 @@ def close(ours, theirs, **tolerance):
     torch.testing.assert_close(ours, theirs, **(TIGHT | tolerance))
 
 
+def close_logits(ours, theirs):
+    # Some CPUs round a logit near 0, a sum of products as large as the largest logits, by a little more than 1e-5.
+    close(ours, theirs, atol=1e-5 * max(theirs.abs().max().item(), 1))
+
+
 def test_the_encoder_gives_the_official_tokens_positions_and_attention(model, forward):
     pixel_values, encoder = forward["pixel_values"], model.student.encoder
     with torch.no_grad():
@@ -83,17 +88,17 @@ def test_both_networks_and_decoders_give_the_official_logits(model, forward, att
     with torch.no_grad():
         student = model(pixel_values, boxes, network="student").logits
         teacher = model(pixel_values, boxes, network="teacher").logits
-        close(student, forward["student_seg_logits"])
-        close(teacher, forward["teacher_seg_logits"])
+        close_logits(student, forward["student_seg_logits"])
+        close_logits(teacher, forward["teacher_seg_logits"])
         close(model(pixel_values, boxes, network="mixed").logits, (student + teacher) / 2)
         if "student_seg_logits_flipped_input" in forward:
             flipped = model(pixel_values.flip(-1), boxes, network="student").logits
-            close(flipped, forward["student_seg_logits_flipped_input"])
+            close_logits(flipped, forward["student_seg_logits_flipped_input"])
         if "student_seg_logits_single_scale" in forward:
             model.config.use_size_buckets = False
             for ratio, name in ((1, "student_seg_logits_single_scale"), (2, "student_seg_logits_single_scale_pre2")):
                 model.config.single_scale_ratio = ratio
-                close(model(pixel_values, network="student").logits, forward[name])
+                close_logits(model(pixel_values, network="student").logits, forward[name])
 
 
 def test_the_convolutional_stem_alone_gives_the_official_tokens():

@@ -89,8 +89,8 @@ def test_snippets_outside_proposals_are_not_projected():
 
 def test_what_is_left_out_on_cpus_does_not_change_what_accelerators_compute(monkeypatch):
     torch.manual_seed(0)
-    layer = IntraSegmentAttention(SIZE, HEADS, 1e-5, 0.1)
-    hidden_states = torch.randn(3, SIZE, LENGTH)
+    layer = IntraSegmentAttention(SIZE, HEADS, 1e-5, 0.1).double()
+    hidden_states = torch.randn(3, SIZE, LENGTH, dtype=torch.float64)
     ours = outputs_and_gradients(layer, layer, hidden_states, *arguments_of(layer))
     monkeypatch.setattr(
         layer,
