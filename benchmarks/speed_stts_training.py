@@ -4,7 +4,8 @@
 
 Both forms have the same weights and see the same clips of 16 x 224 x 224, dropout and noise. The official form is
 rebuilt here (parts that cost little are ours): it lays channels before frames, pools with the heads in the batch,
-writes out attention and the one-hot tensor of the relaxed choice, has PyTorch's gradients of depthwise convolutions
+writes out attention and the one-hot tensor of the relaxed choice, projects every key and value, also of tokens that
+strides jump over, and every patch of the last block, has PyTorch's gradients of depthwise convolutions
 and of whole MLPs, and takes AdamW one operation after the other. A step is a forward and backward pass with the cross
 entropy of one class, and AdamW. Times are the process's own; the share is of the best matrix product of the run. The
 command fails when a step of ours takes more than 0.75 of the official form's time.
@@ -36,11 +37,11 @@ TARGET = 0.75
 SAME_LOSS = 1e-5
 
 
-def pool_heads_in_batch(pooling: mvit.HeadPooling, maps: torch.Tensor) -> torch.Tensor:
+def pool_heads_in_batch(pooling: mvit.HeadPooling, maps: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
     """Pool (B, heads * d, T, H, W) as the official code does: every head is a clip of its own, channels first."""
     weight = pooling.convolution.weight
     heads = maps.unflatten(1, (-1, len(weight))).flatten(0, 1).contiguous()
-    kernel, stride = pooling.pooling.kernel, pooling.pooling.stride
+    kernel = pooling.pooling.kernel
     pooled = nn.functional.conv3d(heads, weight, stride=stride, padding=mvit.half_of(kernel), groups=len(weight))
     return pooled.unflatten(0, (len(maps), -1)).flatten(1, 2)
 
@@ -75,6 +76,8 @@ def official_form() -> Iterator[None]:
         stack.enter_context(patch.object(mvit.HeadPooling, "_pool_maps", pool_heads_in_batch))
         stack.enter_context(patch.object(mvit, "split_class_token", slice_class_token))
         stack.enter_context(patch.object(mvit, "attend", attend_with_weights))
+        stack.enter_context(patch.object(mvit, "jumps_over_tokens", lambda *_: False))
+        stack.enter_context(patch.object(mvit.MvitBlock, "may_leave_out_patches", False))
         stack.enter_context(patch.object(mvit, "project_patches", project_channels_first))
         stack.enter_context(patch.object(video_transformer, "takes_cached_mlp", lambda *_: False))
         stack.enter_context(patch.object(token_selection, "perturbed_topk", literal_topk))

@@ -4,6 +4,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_vidmodels.configuration.configuration_stts import SttsConfig
+from hf_vidmodels.modeling.backbones import mvit
 from hf_vidmodels.modeling.modeling_stts import SttsForVideoClassification
 from hf_vidmodels.modeling.multiply_adds import multiply_adds
 
@@ -46,10 +47,19 @@ def test_presets_cost_what_the_official_models_cost(preset):
         ),
     ],
 )
-def test_the_closed_form_is_what_torch_counts(config):
+def test_the_closed_form_is_what_torch_counts_where_nothing_is_left_out(config, monkeypatch):
     model = SttsForVideoClassification(config).eval()
-    clip = torch.randn(1, config.num_frames, 3, *config.frame_size)
+    counts = [count_of_torch(model)]
+    # Hidden states need the patches of the last block too.
+    monkeypatch.setattr(mvit, "jumps_over_tokens", lambda *_: False)
+    counts.append(count_of_torch(model, output_hidden_states=True))
+    assert multiply_adds(config)["total"] == pytest.approx(counts[1], rel=0.01)
+    assert (counts[0] < counts[1]) == (config.backbone_type == "mvit")
+
+
+def count_of_torch(model, **options):
+    clip = torch.randn(1, model.config.num_frames, 3, *model.config.frame_size)
     # Torch's counter has no formula for the fused attention of CPUs.
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        model(clip)
-    assert multiply_adds(config)["total"] == pytest.approx(counter.get_total_flops() / 2, rel=0.01)
+        model(clip, **options)
+    return counter.get_total_flops() / 2

@@ -135,6 +135,7 @@ class SttsForVideoClassification(VideoTransformer):
             self._token_filters(selection),
             self._asked_for("output_hidden_states", output_hidden_states),
             self._asked_for("output_attentions", output_attentions),
+            pooled_only=True,
         )
         logits = self.classifier(self.dropout(backbone.pooler_output))
         output = SttsOutput(

@@ -2,7 +2,8 @@
 
 Counted are matrix products, attention products and convolutions, in evaluation mode and with the scorers, as the
 authors of STTS count what they call FLOPs; norms, activations and poolings without weights are left out. One
-multiply-add is two operations of `torch.utils.flop_counter`.
+multiply-add is two operations of `torch.utils.flop_counter`. Of an MViT our network computes 5 to 7 % less: no key and
+value of a token that pooling jumps over, and in the last block none of what the class token does not need.
 """
 
 from math import prod

@@ -1,9 +1,13 @@
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from hf_vidmodels.configuration.configuration_backbones import MvitConfig
+from hf_vidmodels.modeling.backbones import mvit
 from hf_vidmodels.modeling.backbones.mvit import MvitModel
 from hf_vidmodels.modeling.ops import cached_mlp
+from hf_vidmodels.modeling.ops.covered_tokens import jumps_over_tokens
 from model_checks import assert_checkpointing_changes_no_gradient, assert_fused_and_open_attention_agree
 
 
@@ -65,6 +69,50 @@ def test_positions_tell_frames_and_places_apart(clips, overrides):
     model = model_of(**overrides)
     for shifted in (clips.roll(2, 1), clips.roll(8, 3)):
         assert (model(shifted).pooler_output - model(clips).pooler_output).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "leaves_out"),
+    [
+        ({"pool_q_stride": [[1, 1, 2, 2]]}, True),
+        ({"pool_q_stride": [[1, 1, 2, 2]], "pool_mode": "max", "pool_kv_kernel": {3: [1, 1, 1]}}, True),
+        ({}, False),
+        ({"use_cls_token": False, "pool_q_stride": [[1, 1, 2, 2]]}, False),
+    ],
+)
+def test_the_pooled_result_alone_is_the_same_for_less(clips, overrides, leaves_out):
+    model = model_of(drop_path_rate=0.3, **overrides).double().train()
+    clips, results, counts = clips.double(), [], []
+    for options in ({}, {"pooled_only": True}, {"pooled_only": True, "output_hidden_states": True}):
+        model.zero_grad()
+        torch.manual_seed(0)
+        # Torch's counter has no formula for the fused attention of CPUs.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            output = model(clips, **options)
+        assert (output.last_hidden_state is None) == ("pooled_only" in options)
+        output.pooler_output.square().sum().backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        results.append({"pooled": output.pooler_output, **gradients})
+        counts.append(counter.get_total_flops())
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(results[0], results[2])
+    assert (counts[1] < counts[0]) == leaves_out
+    assert counts[2] == counts[0]
+
+
+def test_keys_and_values_of_tokens_that_no_window_covers_are_left_out(clips, monkeypatch):
+    results = []
+    for jumps in (jumps_over_tokens, lambda *_: False):
+        monkeypatch.setattr(mvit, "jumps_over_tokens", jumps)
+        model, seen = model_of().double(), []
+        model.blocks[0].attention.key.register_forward_hook(lambda _, given, result, seen=seen: seen.append(result))
+        output = model(clips.double())
+        output.last_hidden_state.square().sum().backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        results.append({"tokens": output.last_hidden_state, **gradients})
+        # Of 8 x 8 tokens a frame, windows of 3 with a stride of 4 cover 5 x 5.
+        assert seen[0].shape[1] == (1 + 2 * 5 * 5 if len(results) == 1 else 1 + 2 * 8 * 8)
+    torch.testing.assert_close(*results)
 
 
 def test_filters_exchange_the_patches_but_never_the_class_token(clips):

@@ -30,6 +30,9 @@ def test_the_output_has_its_documented_shapes(clips):
     assert output.last_hidden_state.shape == (2, 4 * 4 * 4, 16)
     assert output.feature_map.shape == (2, 16, 4, 4, 4)
     torch.testing.assert_close(output.pooler_output, output.feature_map.mean((2, 3, 4)))
+    pooled = model_of()(clips, pooled_only=True)
+    assert pooled.last_hidden_state is None
+    torch.testing.assert_close(pooled.pooler_output, output.pooler_output)
     assert [state.shape[1] for state in output.hidden_states] == [64, 64]
     assert [weights.shape for weights in output.attentions] == [(36, 1, 18, 18)] * 2 + [(16, 2, 18, 18)] * 2
 

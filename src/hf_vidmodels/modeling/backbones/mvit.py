@@ -7,6 +7,7 @@ may exchange the patch tokens and their grid.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ...configuration.configuration_backbones import Grid, MvitBlockPlan, MvitConfig, Pooling
 from ..layers.attention import attend
 from ..layers.starting_weights import start_truncated_normal
+from ..ops.covered_tokens import covered_tokens, jumps_over_tokens
 from ..ops.depthwise_convolution import depthwise_conv3d
 from .video_transformer import (
     TokenFilter,
@@ -61,6 +63,7 @@ class MvitModel(VideoTransformer):
         token_filters: Mapping[int, TokenFilter] | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        pooled_only: bool = False,
     ) -> VideoTransformerOutput:
         """Run the network.
 
@@ -69,12 +72,15 @@ class MvitModel(VideoTransformer):
             token_filters: by number of a block, what is called on the patch tokens that are about to enter it.
             output_hidden_states: also return what every block gives.
             output_attentions: also return the attention weights, which takes the unfused attention.
+            pooled_only: answer `pooler_output` without `last_hidden_state`. What only the patches of the last block
+                need is left out then, unless hidden states or attention weights are asked for.
 
         Raises:
             ValueError: for clips of another size than configured.
         """
         self.check_clips(pixel_values)
         token_filters = token_filters or {}
+        needs_patches = not pooled_only or output_hidden_states or output_attentions
         class_token, patches = self.embeddings(pixel_values)
         hidden_states, grid = None, self.config.patch_grid
         states, attentions = [], []
@@ -86,14 +92,15 @@ class MvitModel(VideoTransformer):
                 hidden_states = None
             if hidden_states is None:
                 hidden_states = join_class_token(class_token, patches)
-            hidden_states, weights = block(hidden_states, grid, output_attentions)
+            class_token_only = not needs_patches and index == len(self.blocks) - 1 and block.may_leave_out_patches
+            hidden_states, weights = block(hidden_states, grid, output_attentions, class_token_only)
             grid = block.plan.output_grid(grid)
             states.append(hidden_states)
             attentions.append(weights)
         hidden_states = self.norm(hidden_states)
         pooled = hidden_states[:, 0] if self.config.use_cls_token else hidden_states.mean(1)
         return VideoTransformerOutput(
-            last_hidden_state=hidden_states,
+            last_hidden_state=None if pooled_only else hidden_states,
             pooler_output=pooled,
             grid=grid,
             hidden_states=tuple(states) if output_hidden_states else None,
@@ -177,12 +184,26 @@ class MvitBlock(GradientCheckpointingLayer):
         self.width_projection = nn.Linear(plan.width, plan.output_width) if is_widening else None
         self.drop_path = StochasticDepth(drop_path_rate, "row")
 
+    @property
+    def may_leave_out_patches(self) -> bool:
+        """Whether the class token's result needs no result of a patch."""
+        return self.has_class_token and self.plan.query_pooling is None and self.plan.skip_pooling is None
+
     def forward(
-        self, hidden_states: torch.Tensor, grid: Grid, output_attentions: bool = False
+        self,
+        hidden_states: torch.Tensor,
+        grid: Grid,
+        output_attentions: bool = False,
+        class_token_only: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Map (B, N, width) tokens on `grid` to (B, N', output_width) on `plan.output_grid(grid)`."""
-        attended, weights = self.attention(self.norm_before_attention(hidden_states), grid, output_attentions)
-        hidden_states = self._skip(hidden_states, grid) + self.drop_path(attended)
+        """Map (B, N, width) tokens on `grid` to (B, N', output_width) on `plan.output_grid(grid)`.
+
+        With `class_token_only`, where patches may be left out, N' is 1.
+        """
+        normed = self.norm_before_attention(hidden_states)
+        attended, weights = self.attention(normed, grid, output_attentions, class_token_only)
+        skipped = hidden_states[:, :1] if class_token_only else self._skip(hidden_states, grid)
+        hidden_states = skipped + self.drop_path(attended)
         normed = self.norm_before_mlp(hidden_states)
         # The official code widens the normalised tokens here, not the residual itself.
         residual = hidden_states if self.width_projection is None else self.width_projection(normed)
@@ -204,6 +225,8 @@ class MvitAttention(nn.Module):
     def __init__(self, config: MvitConfig, plan: MvitBlockPlan) -> None:
         super().__init__()
         self.num_heads = plan.num_heads
+        self.has_class_token = config.use_cls_token
+        self.key_value_pooling = plan.key_value_pooling
         # Three layers instead of one: each result is pooled and gone before the next fills as much memory.
         self.query = nn.Linear(plan.width, plan.width, bias=config.qkv_bias)
         self.key = nn.Linear(plan.width, plan.width, bias=config.qkv_bias)
@@ -220,22 +243,34 @@ class MvitAttention(nn.Module):
         return None if pooling is None else HeadPooling(config, plan.width // plan.num_heads, pooling)
 
     def forward(
-        self, hidden_states: torch.Tensor, grid: Grid, need_weights: bool = False
+        self, hidden_states: torch.Tensor, grid: Grid, need_weights: bool = False, class_token_only: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Map (B, N, width) to (B, N', width), where N' is what query pooling leaves; also give the weights."""
+        """Map (B, N, width) to (B, N', width), where N' is what query pooling leaves; also give the weights.
+
+        With `class_token_only` the class token alone asks, without query pooling.
+        """
+        asking = hidden_states[:, :1] if class_token_only else hidden_states
+        asked, asked_grid, stride = hidden_states, grid, None
+        pooling = self.key_value_pooling
+        if pooling is not None and jumps_over_tokens(pooling.kernel, pooling.stride):
+            asked, asked_grid, stride = covered_tokens(
+                hidden_states, grid, pooling.kernel, pooling.stride, self.has_class_token
+            )
         mixed, weights = attend(
-            self._heads(self.query(hidden_states), grid, self.query_pooling),
-            self._heads(self.key(hidden_states), grid, self.key_pooling),
-            self._heads(self.value(hidden_states), grid, self.value_pooling),
+            self._heads(self.query(asking), grid, self.query_pooling),
+            self._heads(self.key(asked), asked_grid, self.key_pooling, stride),
+            self._heads(self.value(asked), asked_grid, self.value_pooling, stride),
             dropout=self.attention_dropout if self.training else 0.0,
             need_weights=need_weights,
         )
         return self.dropout(self.projection(mixed.transpose(1, 2).flatten(2))), weights
 
-    def _heads(self, tokens: torch.Tensor, grid: Grid, pooling: "HeadPooling | None") -> torch.Tensor:
+    def _heads(
+        self, tokens: torch.Tensor, grid: Grid, pooling: "HeadPooling | None", stride: Grid | None = None
+    ) -> torch.Tensor:
         """Pool (B, N, width) and part it into heads (B, heads, N', d)."""
         tokens = tokens.unflatten(2, (self.num_heads, -1))
-        return (tokens if pooling is None else pooling(tokens, grid)).transpose(1, 2)
+        return (tokens if pooling is None else pooling(tokens, grid, stride)).transpose(1, 2)
 
 
 class HeadPooling(nn.Module):
@@ -258,14 +293,18 @@ class HeadPooling(nn.Module):
             )
             self.norm = nn.LayerNorm(head_size, eps=config.pool_norm_eps)
 
-    def forward(self, tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """Map (B, N, heads, d) tokens on `grid` to (B, N', heads, d)."""
-        pooled = pool_tokens(tokens.flatten(2), grid, self.has_class_token, self._pool_maps)
+    def forward(self, tokens: torch.Tensor, grid: Grid, stride: Grid | None = None) -> torch.Tensor:
+        """Map (B, N, heads, d) tokens on `grid` to (B, N', heads, d).
+
+        `stride` is that of tokens of which some were left out (`covered_tokens`); by default the pooling's.
+        """
+        pool_maps = partial(self._pool_maps, stride=stride or self.pooling.stride)
+        pooled = pool_tokens(tokens.flatten(2), grid, self.has_class_token, pool_maps)
         pooled = pooled.unflatten(2, tokens.shape[2:])
         return self.norm(pooled) if self.mode == "conv" else pooled
 
-    def _pool_maps(self, maps: torch.Tensor) -> torch.Tensor:
-        kernel, stride = self.pooling.kernel, self.pooling.stride
+    def _pool_maps(self, maps: torch.Tensor, stride: Grid) -> torch.Tensor:
+        kernel = self.pooling.kernel
         padding = half_of(kernel)
         if self.mode == "max":
             return nn.functional.max_pool3d(maps, kernel, stride, padding)

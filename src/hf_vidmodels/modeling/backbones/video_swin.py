@@ -63,6 +63,7 @@ class VideoSwinModel(VideoTransformer):
         token_filters: Mapping[int, TokenFilter] | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        pooled_only: bool = False,
     ) -> VideoTransformerOutput:
         """Run the network.
 
@@ -72,6 +73,7 @@ class VideoSwinModel(VideoTransformer):
             output_hidden_states: also return what every stage gives.
             output_attentions: also return the attention weights, which takes the unfused attention; windows stand in
                 the order of `window_layout`.
+            pooled_only: answer `pooler_output` without `last_hidden_state`, of which it is the mean.
 
         Raises:
             ValueError: for anything but clips.
@@ -88,7 +90,7 @@ class VideoSwinModel(VideoTransformer):
             attentions.extend(weights)
         hidden_states = self.norm(hidden_states)
         return VideoTransformerOutput(
-            last_hidden_state=hidden_states,
+            last_hidden_state=None if pooled_only else hidden_states,
             pooler_output=hidden_states.mean(1),
             grid=grid,
             hidden_states=tuple(states) if output_hidden_states else None,

@@ -26,7 +26,8 @@ class VideoTransformerOutput(ModelOutput):
     """What a video transformer backbone answers.
 
     Args:
-        last_hidden_state: (B, N, C) tokens after the last norm, a class token first where there is one.
+        last_hidden_state: (B, N, C) tokens after the last norm, a class token first where there is one; none where
+            only the pooled result was asked for.
         pooler_output: (B, C) the class token, or the mean of the tokens.
         grid: (T, H, W) of the patch tokens in `last_hidden_state`.
         hidden_states: per block or stage the tokens (B, N, C) that leave it; on request.
