@@ -96,7 +96,7 @@ def test_one_table_holds_accuracies_and_cost(videos):
 )
 def test_torchs_counter_misses_what_the_network_leaves_out_of_the_closed_form(changes):
     model = make_model(**changes)
-    assert 0.8 < measured_multiply_adds(model) / multiply_adds(model.config)["total"] < 1
+    assert 0.5 < measured_multiply_adds(model) / multiply_adds(model.config)["total"] < 1
 
 
 def test_both_ways_of_counting_agree_for_video_swin():

@@ -359,8 +359,9 @@ def test_several_scales_are_averaged_and_the_first_is_the_crop_itself(crops):
     several = model.mask_probabilities(**crops, scales=(0.75, 1.0, 1.5))
     assert several.shape == plain.shape
     assert not torch.allclose(several, plain)
-    with pytest.raises(ValueError, match="scales must be positive factors of the crop size"):
-        model.mask_probabilities(**crops, scales=(0.0,))
+    for scale in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="scales must be positive factors of the crop size"):
+            model.mask_probabilities(**crops, scales=(scale,))
 
 
 def test_a_picture_without_boxes_has_no_masks_and_does_not_disturb_others(pictures):

@@ -463,7 +463,8 @@ def test_options_and_outputs_that_make_no_sense_are_refused(model, own_corpus, t
         ("in.json", (), "which it could overwrite"),
         ("other.json", (), "is there already, but not from a run of this script"),
         ("out.json", ("--score_boxes", tmp_path / "nothing.json"), "there is no file"),
-        ("out.json", ("--scales", -1), "scales must be positive"),
+        ("out.json", ("--scales", -1), "--scales must be positive factors of the crop size, got [-1.0]"),
+        ("out.json", ("--scales", 1, "nan"), "--scales must be positive factors of the crop size, got [1.0, nan]"),
         ("out.json", ("--dtype", "bfloat16", "--threads", 0), "--threads must be at least 1, got 0"),
     ]:
         (tmp_path / "other.json").write_text("{}")

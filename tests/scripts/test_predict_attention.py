@@ -65,6 +65,8 @@ def test_any_classifier_is_shown_for_chosen_classes(predict, pictures, tmp_path)
     assert (
         error.strip().splitlines()[-1].startswith("error: the network has no class 'LABEL_I'; nearest names: LABEL_")
     )
+    status, _, error = predict(*arguments, "--classes", "5000")
+    assert status == 2 and "error: the network has no class 5000; its classes are 0 to " in error
 
 
 def test_what_is_no_picture_is_named(predict, pictures, checkpoint):

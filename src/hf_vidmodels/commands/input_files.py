@@ -1,12 +1,15 @@
 """The inputs of a prediction command: a file, or all files of a kind in a folder."""
 
+from collections import Counter
 from pathlib import Path
 
-from ..processing.media_suffixes import PICTURE_SUFFIXES
+from accelerate import PartialState
+
+from ..processing.media_suffixes import PICTURE_SUFFIXES, UNREAD_PICTURE_SUFFIXES
 
 
 def find_pictures(path: Path) -> dict[str, Path]:
-    """Find the pictures by file name.
+    """Find the pictures by file name; say how many of a folder are of kinds that are not read.
 
     Raises:
         FileNotFoundError: when there is none.
@@ -19,4 +22,8 @@ def find_pictures(path: Path) -> dict[str, Path]:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"there is no picture in {path} (known: {', '.join(sorted(PICTURE_SUFFIXES))})")
+    unread = Counter(file.suffix.lower() for file in path.rglob("*"))
+    kinds = [f"{unread[suffix]} {suffix}" for suffix in sorted(UNREAD_PICTURE_SUFFIXES & unread.keys())]
+    if kinds and PartialState().is_main_process:
+        print(f"passing over pictures of kinds that are not read: {', '.join(kinds)}")
     return {str(file.relative_to(path)): file for file in files}

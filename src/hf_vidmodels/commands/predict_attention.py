@@ -108,7 +108,9 @@ def class_id_of(name: str, config: PreTrainedConfig) -> int:
     Raises:
         ValueError: when the network has no such class; names the nearest.
     """
-    if name.isdigit():
+    if name.isdecimal():
+        if int(name) >= config.num_labels:
+            raise ValueError(f"the network has no class {name}; its classes are 0 to {config.num_labels - 1}")
         return int(name)
     ids = {label: index for index, label in config.id2label.items()}
     if name not in ids:

@@ -22,6 +22,8 @@ NUM_NAMED = 5
 # Published durations are rounded and a last frame lasts a while: ends up to this much later are not worth a word.
 DURATION_TOLERANCE = 0.5
 TRAIN_SPLIT = "train"
+# Checks of files show how far they are only where that takes a while.
+SECONDS_BEFORE_A_BAR = 2
 
 
 @dataclass(frozen=True)

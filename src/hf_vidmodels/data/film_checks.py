@@ -5,7 +5,9 @@ No frame is decoded. Training and evaluation refuse such a film too, but when th
 
 from typing import TYPE_CHECKING
 
-from .content_checks import Problem, name_some
+from tqdm.auto import tqdm
+
+from .content_checks import SECONDS_BEFORE_A_BAR, Problem, name_some
 from .excluded_rows import without_excluded
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def find_film_problems(dataset: "Dataset", split: str) -> list[Problem]:
     for row in without_excluded(dataset).select_columns(columns):
         times.setdefault((row["video"], row.get("fps")), []).append(row["timestamp"])
     faults = []
-    for (video, fps), seconds in times.items():
+    films = tqdm(times.items(), f"films of {split!r}", unit="film", leave=False, delay=SECONDS_BEFORE_A_BAR)
+    for (video, fps), seconds in films:
         try:
             checked_key_times(open_video(video), sorted(seconds), fps)
         except (OSError, ValueError) as error:

@@ -6,9 +6,10 @@ Only headers are read. Turning by EXIF is seen here, because the rest of the pac
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..processing.picture_reading import QUARTER_TURNS, picture_header
-from .content_checks import Problem, name_some
+from .content_checks import SECONDS_BEFORE_A_BAR, Problem, name_some
 from .instances.object_boxes import EDGE_PIXELS, EDGE_SHARE, find_box_faults
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def find_picture_problems(dataset: "Dataset", split: str) -> list[Problem]:
     if not isinstance(dataset.features.get("image"), Image):
         return []
     found: dict[str, list[str]] = {"broken": [], "only turned": [], "size": [], "turned": []}
-    for row in dataset.cast_column("image", Image(decode=False)):
+    pictures = dataset.cast_column("image", Image(decode=False))
+    for row in tqdm(pictures, f"pictures of {split!r}", unit="picture", leave=False, delay=SECONDS_BEFORE_A_BAR):
         name = _name_of(row)
         try:
             header = picture_header(row["image"]["path"] if row["image"]["bytes"] is None else row["image"]["bytes"])

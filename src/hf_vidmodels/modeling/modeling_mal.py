@@ -8,6 +8,7 @@ teacher.
 """
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -358,7 +359,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         Raises:
             ValueError: as `forward`, for scales that are not positive, and for logits that are no numbers.
         """
-        if not scales or min(scales) <= 0:
+        if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales must be positive factors of the crop size, got {list(scales)}")
         flip = self.config.flip_test if flip is None else flip
         was_training = self.training

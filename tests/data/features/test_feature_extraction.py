@@ -12,7 +12,7 @@ from feature_extraction_examples import (
     tiny_streams,
     write_moving_video,
 )
-from hf_vidmodels import AsmLocConfig, AsmLocForTemporalActionLocalization
+from hf_vidmodels import AsmLocConfig, AsmLocForTemporalActionLocalization, SttsConfig
 from hf_vidmodels.data.features import feature_extraction
 from hf_vidmodels.data.features.feature_extraction import SnippetFeatureExtractor
 from hf_vidmodels.processing.decoding import UnreadableVideoError
@@ -114,6 +114,12 @@ def test_a_checkpoint_brings_its_extractor(tmp_path, extractor):
 def test_a_checkpoint_without_an_extractor_says_what_is_missing():
     with pytest.raises(ValueError, match="names no feature extractor.*2048 numbers .*I3D.*hf-vidmodels extract"):
         SnippetFeatureExtractor.from_checkpoint("org/asm-loc", AsmLocConfig())
+
+
+def test_a_checkpoint_of_another_task_is_told_from_one_without_an_extractor():
+    config = SttsConfig.from_preset("tiny-mvit")
+    with pytest.raises(ValueError, match=r"clips \(stts\) works on no features.*hf-vidmodels extract --model"):
+        SnippetFeatureExtractor.from_checkpoint("runs/clips", config)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ once; what the network finds goes to the journal, and from there to the output w
 """
 
 import argparse
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -212,6 +213,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     if arguments.threshold is not None and not all(0 <= value < 1 for value in arguments.threshold):
         raise ValueError(f"--threshold must be probabilities in [0, 1), got {arguments.threshold}")
+    if not all(0 < scale < math.inf for scale in arguments.scales):
+        raise ValueError(f"--scales must be positive factors of the crop size, got {arguments.scales}")
     if arguments.output.suffix != ".json":
         raise ValueError(f"--output must end in .json, got {arguments.output}")
     output = arguments.output

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from ...processing.feature_reading import describe_rate_mismatch, feature_shape, read_features
-from ..content_checks import Problem, name_some
+from ..content_checks import SECONDS_BEFORE_A_BAR, Problem, name_some
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,7 +30,7 @@ def find_feature_problems(
         return []
     errors, mismatches = [], []
     far_longer = []
-    for row in dataset:
+    for row in tqdm(dataset, "features", unit="video", leave=False, delay=SECONDS_BEFORE_A_BAR):
         try:
             length, width = _measure(row["features"], expected_width, read_values)
         except (ValueError, OSError) as error:

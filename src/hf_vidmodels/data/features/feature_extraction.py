@@ -185,7 +185,8 @@ class SnippetFeatureExtractor:
             arguments: `revision`, `batch_size`, `device` and `mixed_precision`, as for `from_dict`.
 
         Raises:
-            ValueError: when the checkpoint names no feature extractor, or one whose rows do not fit the model.
+            ValueError: when the model works on no features, and when the checkpoint names no feature extractor, or
+                one whose rows do not fit the model.
         """
         if isinstance(model, PreTrainedModel):
             config, checkpoint = model.config, model.name_or_path or None
@@ -193,7 +194,13 @@ class SnippetFeatureExtractor:
             checkpoint = os.fspath(model)
             config = config or AutoConfig.from_pretrained(checkpoint, revision=arguments.get("revision") or "main")
         arguments.setdefault("revision", getattr(config, "_commit_hash", None))
-        settings = getattr(config, "feature_extractor", None)
+        if not hasattr(config, "feature_extractor"):
+            raise ValueError(
+                f"{checkpoint or 'the model'} ({config.model_type}) works on no features, so it names no feature "
+                "extractor; give the checkpoint of a localisation model, or make features by a network of videos "
+                "itself (hf-vidmodels extract --model)"
+            )
+        settings = config.feature_extractor
         if settings is None:
             raise ValueError(
                 f"{checkpoint or 'the model'} names no feature extractor, so it cannot take video: its features were "
@@ -283,9 +290,9 @@ def _check_fit(extractor: SnippetFeatureExtractor, config: PreTrainedConfig) -> 
 
 
 def _describe_features(config: PreTrainedConfig) -> str:
-    width = getattr(config, "hidden_size", None)
+    width = config.hidden_size
     looks = " (for the published checkpoints: two-stream I3D, RGB then optical flow)" if width == 2048 else ""
-    frames = f"{getattr(config, 'frames_per_snippet', '?')} frames at {getattr(config, 'frames_per_second', '?')} fps"
+    frames = f"{config.frames_per_snippet} frames at {config.frames_per_second} fps"
     return f"rows of {width} numbers{looks} for every {frames}"
 
 
