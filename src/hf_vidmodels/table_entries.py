@@ -66,8 +66,13 @@ def register_processor(method: Method, auto_class: Any) -> None:
     Raises:
         ValueError: the processor is of no known kind.
     """
+    kind = kind_of_processor(method.processor_class)[0]
+    if auto_class.__name__ == "AutoVideoProcessor" and kind == "AutoImageProcessor":
+        # Known to have none: pipelines look for one besides, guess its class in the repository's code, and would ask
+        # whether that code may run.
+        auto_class.register(method.config_class, video_processor_classes={})
     # Without it AutoProcessor tries one kind after another and asks about the repository's code on the way.
-    if auto_class.__name__ not in ("AutoProcessor", kind_of_processor(method.processor_class)[0]):
+    if auto_class.__name__ not in ("AutoProcessor", kind):
         return
     if auto_class.__name__ == "AutoImageProcessor":
         auto_class.register(method.config_class, image_processor_classes={"torchvision": method.processor_class})
