@@ -48,6 +48,14 @@ def test_several_files_get_an_answer_each(folder):
     assert classify(files, top_k=1) == [classify(file, top_k=1) for file in files]
 
 
+def test_an_array_of_several_videos_gets_an_answer_for_each(folder):
+    first = moving_square(20)
+    videos = np.stack([first, 255 - first])
+    classify = pipeline("video-classification", model=str(folder))
+    expected = [classify(video, top_k=1) for video in videos]
+    assert classify(videos, top_k=1) == classify(torch.from_numpy(videos), top_k=1) == expected
+
+
 @pytest.mark.parametrize("batch_size", [2, 3])
 def test_batches_of_files_get_the_answers_of_single_ones(folder, batch_size):
     files = [str(folder / name) for name in ("long.mp4", "short.webm", "gif.gif")]

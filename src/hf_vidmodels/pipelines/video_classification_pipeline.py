@@ -34,6 +34,11 @@ class BatchedVideoClassificationPipeline(VideoClassificationPipeline):
             # All that the collator asks of it is whether there is one.
             self.feature_extractor = self.video_processor
 
+    def __call__(self, inputs: Any, **kwargs: Any) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
+        """Classify one video, or each of a list or of an array (N, T, H, W, 3) or (N, T, 3, H, W)."""
+        # The processor takes such an array for N videos; of one input only the first answer would be kept.
+        return super().__call__(list(inputs) if len(getattr(inputs, "shape", ())) == 5 else inputs, **kwargs)
+
     def _sanitize_parameters(self, *, function_to_apply: str | None = None, **kwargs: Any) -> tuple[dict, ...]:
         # The transformers of Python 3.10 takes classes for exclusive whatever the model says.
         if function_to_apply is None and getattr(self.model, "is_multi_label", False):
