@@ -97,6 +97,11 @@ def test_boxes_that_are_none_are_named_with_their_values(picture, box, sentence)
             "boxes must be a list with the .* of each of 2 pictures, got 1",
         ),
         (np.zeros((8, 8, 3), np.uint8), [[1, 2, 3]], r"boxes of picture 0 must have shape \(n, 4\), got \(1, 3\)"),
+        (
+            np.zeros((8, 8, 3), np.uint8),
+            [[[1, 2, 3, 4], [1, 2, 5, 6]], [[1, 2, 3, 4]]],
+            r"boxes of picture 0 must be rows of four numbers .* of this picture alone, got \[\[\[1, 2, 3, 4\]",
+        ),
         (np.zeros((8, 8, 3), np.float32), [[1, 2, 3, 4]], "pictures must hold 8-bit values from 0 to 255, got"),
         (b"no picture", [[1, 2, 3, 4]], "the bytes cannot be read as a picture"),
     ],

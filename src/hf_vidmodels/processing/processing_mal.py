@@ -1,5 +1,6 @@
 """The image processor of MAL: pictures and boxes to crops, and probabilities of crops back to masks of pictures."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -292,7 +293,13 @@ def check_boxes(boxes: Any, picture_size: tuple[int, int], picture_index: int = 
         ValueError: for another shape, values that are no numbers, sides that are not positive, or a box outside the
             picture; with index and values.
     """
-    boxes = np.asarray(boxes, dtype=np.float32)
+    try:
+        boxes = np.asarray(boxes, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"boxes of picture {picture_index} must be rows of four numbers (x0, y0, x1, y1), of this picture alone, "
+            f"got {reprlib.repr(boxes)}"
+        ) from None
     if boxes.size == 0:
         return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
