@@ -45,6 +45,15 @@ def test_logits_have_the_documented_shape_and_come_as_tuple_too(model, example):
     torch.testing.assert_close(as_tuple[0], output.loss)
 
 
+def test_pixels_that_no_processor_has_seen_are_refused(model, example, method):
+    batch = {key: value for key, value in example.batch().items() if "labels" not in key}
+    if method.stem == "l2_caf" or "pixel_values" not in batch:
+        pytest.skip("whole numbers are up to the network that is looked at, or there are no pixels")
+    batch["pixel_values"] = batch["pixel_values"].to(torch.uint8)
+    with pytest.raises(ValueError, match=r"pixel_values must be normalised floating-point numbers, got torch\.uint8"):
+        model.eval()(**batch)
+
+
 def test_the_loss_is_finite_and_reaches_every_parameter(model, example):
     model.train()
     # Zero-initialised norms hide what lies behind them from the gradient: look at a model that has left its start.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 NUM_NAMED_WEIGHTS = 3
@@ -48,6 +49,22 @@ class VidModelsPreTrainedModel(PreTrainedModel):
         """Do as transformers does for code exported to the Hub, and nothing for the package's own classes."""
         if not cls.__module__.startswith("hf_vidmodels."):
             super().register_for_auto_class(auto_class)
+
+
+def refuse_integers(pixel_values: torch.Tensor, name: str = "pixel_values") -> None:
+    """Refuse pictures or clips as they are read, which the first layer would refuse in words of its own.
+
+    Args:
+        pixel_values: any shape.
+        name: of the argument, for the message.
+
+    Raises:
+        ValueError: for whole numbers.
+    """
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"{name} must be normalised floating-point numbers, got {pixel_values.dtype}; the processor makes them"
+        )
 
 
 def lacking_weights(loading_info: dict[str, Any]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from ..configuration.configuration_cross_x import (
 from .layers.convolution_blocks import ResNetStem
 from .layers.part_blocks import Excitations, PartBottleneck, PartMerge
 from .layers.starting_weights import start_norm, start_uniform
-from .modeling_base import VidModelsPreTrainedModel
+from .modeling_base import VidModelsPreTrainedModel, refuse_integers
 from .ops.classification_loss import classification_loss
 from .ops.part_losses import c3s_loss, cross_layer_loss
 
@@ -260,11 +260,7 @@ class CrossXForImageClassification(VidModelsPreTrainedModel):
                 f"pixel_values must be pictures (B, {self.config.num_channels}, H, W), got shape "
                 f"{tuple(pixel_values.shape)}"
             )
-        if not pixel_values.is_floating_point():
-            raise ValueError(
-                f"pixel_values must be normalised floating-point numbers, got {pixel_values.dtype}; the processor "
-                "makes them"
-            )
+        refuse_integers(pixel_values)
         if min(pixel_values.shape[2:]) < LEAST_SIDE:
             raise ValueError(
                 f"pixel_values must have at least {LEAST_SIDE} pixels on each side, got "

@@ -24,7 +24,7 @@ from transformers.utils import ModelOutput
 from ..configuration.configuration_mal import NETWORKS, UPSAMPLE_BEFORE_LAYER, MalConfig
 from .backbones.vit import VisionTransformer
 from .layers.starting_weights import start_uniform
-from .modeling_base import VidModelsPreTrainedModel
+from .modeling_base import VidModelsPreTrainedModel, refuse_integers
 from .ops.box_sizes import size_buckets
 from .ops.mask_losses import box_bag_loss, crf_loss
 
@@ -496,6 +496,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         shape, encoder = tuple(pixel_values.shape), self.config.encoder_config
         if len(shape) != 4 or shape[1] != encoder.num_channels:
             raise ValueError(f"pixel_values must have shape (B, {encoder.num_channels}, S, S), got {shape}")
+        refuse_integers(pixel_values)
         patch = encoder.patch_size
         if shape[2] != shape[3] or shape[2] % patch or shape[2] == 0:
             raise ValueError(f"crop size must be square and a multiple of {patch}, got {shape[2]} x {shape[3]}")

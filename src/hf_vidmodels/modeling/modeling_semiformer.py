@@ -21,7 +21,7 @@ from ..configuration.configuration_semiformer import BOTH, CONV, TRANSFORMER, Se
 from .layers.convolution_blocks import ConvMixerEmbedding, ResNetStem
 from .layers.starting_weights import start_norm, start_transformer_linear, start_truncated_normal
 from .layers.two_stream_block import TokenEmbeddings, TwoStreamBlock, conv_block, transformer_block
-from .modeling_base import VidModelsPreTrainedModel
+from .modeling_base import VidModelsPreTrainedModel, refuse_integers
 from .ops.consistency_losses import consistency_loss
 from .ops.pseudo_labels import pseudo_labels
 from .ops.semi_supervised_loss import labelled_losses, unlabelled_losses
@@ -362,10 +362,7 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
                 raise ValueError(
                     f"{name} must be pictures (B, {self.config.num_channels}, H, W), got shape {tuple(pictures.shape)}"
                 )
-            if not pictures.is_floating_point():
-                raise ValueError(
-                    f"{name} must be normalised floating-point numbers, got {pictures.dtype}; the processor makes them"
-                )
+            refuse_integers(pictures, name)
             self.config.check_sides(name, *pictures.shape[-2:])
         if strong is not None and strong.shape != weak.shape:
             raise ValueError(

@@ -21,7 +21,7 @@ from .backbones.i3d_overlaps import OverlappingClips
 from .layers.tube_cascade import ClipFeatures, StepPrediction, TubeCascade
 from .layers.tube_heads import ContextNetwork
 from .layers.tube_training import cascade_losses
-from .modeling_base import VidModelsPreTrainedModel
+from .modeling_base import VidModelsPreTrainedModel, refuse_integers
 from .ops.detections import keep_best, key_frame_boxes, suppress_by_class
 from .ops.tube_checks import check_labels, check_proposals, checked_film_proposals, pad_proposals
 from .ops.tube_extension import keep_in_frame
@@ -283,6 +283,7 @@ class StepForActionDetection(StepPreTrainedModel):
                 f"pixel_values must be (batch, {', '.join(map(str, wanted))}), which are frames, channels, height and "
                 f"width, got shape {tuple(pixel_values.shape)}"
             )
+        refuse_integers(pixel_values)
 
     def _first_tubes(
         self, pixel_values: torch.Tensor, proposals: torch.Tensor | None, mask: torch.Tensor | None

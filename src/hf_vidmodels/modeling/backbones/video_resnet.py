@@ -28,7 +28,7 @@ from ..layers.convolution_forms import fold_batch_norms
 from ..layers.nonlocal_block import NonlocalBlock
 from ..layers.starting_weights import start_norm
 from ..layers.video_convolution import VideoConvolution
-from ..modeling_base import VidModelsPreTrainedModel
+from ..modeling_base import VidModelsPreTrainedModel, refuse_integers
 
 # Takes a map (B, C, T, H, W) of the first pathway and gives the one that the network goes on with, of the same
 # channels.
@@ -214,6 +214,8 @@ class VideoResNetModel(VideoResNetPreTrainedModel):
                     f"{name} must be (batch, frames, channels, height, width): expected {config.num_channels} "
                     f"channels{channels or ''} in shape {tuple(given.shape)}"
                 )
+            if given is not None:
+                refuse_integers(given, name)
         if config.num_pathways == 1:
             if slow_clips is not None:
                 raise ValueError(f"pixel_values_slow is for slowfast, but this is a {config.arch} network")

@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 
 from ...configuration.configuration_backbones import Grid
 from ..layers.starting_weights import start_norm, start_transformer_linear, start_uniform
-from ..modeling_base import VidModelsPreTrainedModel
+from ..modeling_base import VidModelsPreTrainedModel, refuse_integers
 from ..ops.cached_mlp import cached_mlp, exceeds_cache, parts, takes_cached_mlp
 
 # Takes patch tokens (B, T * H * W, C), frames outermost and rows before columns, with their grid (T, H, W), and gives
@@ -93,7 +93,7 @@ class VideoTransformer(VidModelsPreTrainedModel):
             start_uniform(module)
 
     def check_clips(self, pixel_values: torch.Tensor) -> None:
-        """Refuse anything but clips (B, T, 3, H, W) with the right number of channels.
+        """Refuse anything but normalised clips (B, T, 3, H, W) with the right number of channels.
 
         Raises:
             ValueError: saying what was expected and what came.
@@ -104,6 +104,7 @@ class VideoTransformer(VidModelsPreTrainedModel):
                 f"pixel_values must be (batch, frames, channels, height, width) with {channels} channels, got shape "
                 f"{tuple(pixel_values.shape)}"
             )
+        refuse_integers(pixel_values)
 
 
 def project_patches(projection: nn.Conv3d, pixel_values: torch.Tensor) -> torch.Tensor:
