@@ -15,6 +15,8 @@ BOX_COLOR = "#D55E00"
 COLUMNS = 4
 PICTURE_SIZE = 2.6
 LINE_POINTS, LINE_LENGTH = 9, 40
+# Of a character of a box's name, on average.
+CHARACTER_POINTS = 4.5
 
 
 class PicturePanel(NamedTuple):
@@ -52,10 +54,23 @@ def draw_picture_grid(panels: Sequence[PicturePanel], title: str) -> "Figure":
             axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=1.5))
             if name:
                 label = {"fontsize": 7, "color": "white", "backgroundcolor": colour}
-                # Inside the box where there is no room over it; a long name must not shrink the pictures.
-                needed = (LINE_POINTS * (name.count("\n") + 1) + LINE_POINTS) / (72 * PICTURE_SIZE) * picture.shape[1]
-                place = "bottom" if top >= needed else "top"
-                text = axes.text(left, top, plain_text(name), va=place, clip_on=True, **label)
+                # Inside the box where there is no room over it, and back from the right edge where a name would be cut
+                # there; a long name must not shrink the pictures.
+                lines_of_name, width = name.split("\n"), picture.shape[1]
+                pixels_a_point = max(picture.shape[:2]) / (72 * PICTURE_SIZE)
+                is_over = top >= LINE_POINTS * (len(lines_of_name) + 1) * pixels_a_point
+                needed = CHARACTER_POINTS * max(map(len, lines_of_name)) * pixels_a_point
+                is_pushed = left + needed > width and needed <= width
+                text = axes.text(
+                    width if is_pushed else left,
+                    top,
+                    plain_text(name),
+                    ha="right" if is_pushed else "left",
+                    multialignment="left",
+                    va="bottom" if is_over else "top",
+                    clip_on=True,
+                    **label,
+                )
                 text.set_in_layout(False)
         axes.set_title(plain_text("\n".join(cut_line(line) for line in caption.splitlines())), fontsize=8)
     return figure

@@ -100,4 +100,6 @@ def draw_stream_curves(rows: Sequence[Mapping[str, Any]]) -> "Figure":
 def _draw(axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, name: str, **style: Any) -> None:
     found = [(row["step"], row[key]) for row in rows if key in row]
     if found:
+        # A line of one point would not be seen.
+        style = {"marker": "." if len(found) == 1 else None} | style
         axes.plot(*zip(*found, strict=True), label=name, **style)
