@@ -11,7 +11,7 @@ from hf_vidmodels.data.contracts import features_for
 from hf_vidmodels.data.embedded.embedded_corpora import EMBEDDED_CORPORA, load_embedded_corpus
 from hf_vidmodels.data.embedded.embedded_motions import ACTIONS
 from hf_vidmodels.evaluation.action_detection_evaluation import evaluate_detection
-from hf_vidmodels.evaluation.answer_forms import prepare_to_answer
+from hf_vidmodels.evaluation.answer_forms import prepare_to_answer, refuse_absent_step
 from hf_vidmodels.evaluation.detected_tubes import annotated_tubes, frame_numbers, rules_for, tubelets_of
 from hf_vidmodels.evaluation.scored_corpora import refuse_other_classes
 from hf_vidmodels.modeling.modeling_video_resnet import VideoResNetForActionDetection
@@ -68,6 +68,14 @@ def test_a_step_is_passed_on_only_where_it_is_asked_for(corpus):
     evaluate(model, corpus)
     evaluate(model, corpus, step=1)
     assert {step for *_, step in model.asked} == {None, 1}
+
+
+@pytest.mark.parametrize("step", [-1, 3])
+def test_a_step_that_the_model_lacks_is_refused(step):
+    with pytest.raises(ValueError, match=f"--step must be one of the model's steps, 0 to 2, got {step}"):
+        refuse_absent_step(detector({}, num_steps=3), step)
+    refuse_absent_step(detector({}, num_steps=3), 2)
+    refuse_absent_step(detector({}), None)
 
 
 def test_steps_are_found_in_bfloat16_with_boxes_and_scores_in_float32():

@@ -148,6 +148,15 @@ def test_two_processes_find_what_one_finds(checkpoint, films, proposals, tmp_pat
         assert (tmp_path / "two" / name).read_text() == (tmp_path / "out" / name).read_text()
 
 
+def test_steps_are_for_detectors_that_have_them(checkpoint, films, proposals, tmp_path, predict):
+    words = ("--model", checkpoint, "--input", films, "--proposals", proposals, "--step", "0")
+    status, _, error = predict(*words)
+    assert status == 2
+    assert error.splitlines()[-1] == (
+        "error: --step chooses a step of a cascade, and VideoResNetForActionDetection is none; leave it out"
+    )
+
+
 def test_what_the_model_needs_is_said(checkpoint, films, tmp_path, predict):
     status, _, error = predict("--model", checkpoint, "--input", films)
     assert status == 2 and "name a CSV of these with --proposals" in error

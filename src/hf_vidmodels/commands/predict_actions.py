@@ -15,7 +15,7 @@ from transformers import AutoVideoProcessor, PreTrainedModel
 from ..atomic_io import write_json
 from ..data.published.ava_classes import AVA_CLASSES
 from ..data.video_writing import write_video
-from ..evaluation.answer_forms import prepare_to_answer
+from ..evaluation.answer_forms import prepare_to_answer, refuse_absent_step
 from ..metrics.ava_files import read_ava_rows, write_ava_detections
 from ..output_files import output_file
 from ..pipelines.action_detection import DEFAULT_THRESHOLD
@@ -100,7 +100,8 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
         accelerator: whose processes share the films.
 
     Raises:
-        ValueError: when the model needs boxes and --proposals gives none, or at the end when some could not be read.
+        ValueError: when the model needs boxes and --proposals gives none, when it has no such step, or at the end when
+            some could not be read.
     """
     model = open_model(arguments.model, arguments.device)
     if model.needs_boxes and arguments.proposals is None:
@@ -108,6 +109,7 @@ def detect_actions(arguments: argparse.Namespace, films: Mapping[str, Path], acc
             f"{type(model).__name__} says what people in given boxes do: name a CSV of these with --proposals (video, "
             "second, x1, y1, x2, y2, relative to width and height)"
         )
+    refuse_absent_step(model, arguments.step)
     prepare_to_answer(model, arguments.mixed_precision)
     proposals = {} if arguments.proposals is None else read_proposals(arguments.proposals)
     detector = _Detector(model, AutoVideoProcessor.from_pretrained(arguments.model), arguments, proposals)

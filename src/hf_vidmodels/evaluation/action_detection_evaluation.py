@@ -20,7 +20,7 @@ from ..metrics.tube_detection import tube_detection_map
 from ..metrics.tube_linking import frame_boxes, link_tubelets
 from ..processing.decoding import open_video
 from ..processing.people_in_videos import Person, find_people
-from .answer_forms import prepare_to_answer
+from .answer_forms import prepare_to_answer, refuse_absent_step
 from .detected_tubes import annotated_tubes, rules_for, tubelets_of
 from .evaluation import Evaluation, rows_of_process
 from .scored_corpora import load_scored_corpus, refuse_other_classes
@@ -48,9 +48,10 @@ def evaluate_on_corpus(model: PreTrainedModel, arguments: argparse.Namespace, ac
         accelerator: whose processes share the videos.
 
     Raises:
-        ValueError: the split is missing, has other classes or nothing annotated, or the model needs boxes of people
-            that the corpus does not have.
+        ValueError: the model has no such step, the split is missing, has other classes or nothing annotated, or the
+            model needs boxes of people that the corpus does not have.
     """
+    refuse_absent_step(model, arguments.step)
     prepare_to_answer(model, arguments.mixed_precision)
     dataset = load_scored_corpus(arguments, TASK, accelerator)[arguments.split]
     refuse_other_classes(model.config.id2label, dataset.features["labels"])

@@ -38,3 +38,22 @@ def prepare_to_answer(model: PreTrainedModel, mixed_precision: str | None = None
         asked = "motion_features" if isinstance(model, HierarchicalMotionForPreTraining) else "forward"
         answer = torch.autocast(model.device.type, torch.bfloat16)(getattr(model, asked))
         setattr(model, asked, convert_outputs_to_fp32(answer))
+
+
+def refuse_absent_step(model: PreTrainedModel, step: int | None) -> None:
+    """Refuse to let a step answer that a detector does not have, before anything is decoded.
+
+    Args:
+        model: with `config.num_steps`, if it has steps.
+        step: from 0; None for the model's own choice.
+
+    Raises:
+        ValueError: the model has no steps, or none of that number.
+    """
+    if step is None:
+        return
+    num_steps = getattr(model.config, "num_steps", 0)
+    if num_steps == 0:
+        raise ValueError(f"--step chooses a step of a cascade, and {type(model).__name__} is none; leave it out")
+    if not 0 <= step < num_steps:
+        raise ValueError(f"--step must be one of the model's steps, 0 to {num_steps - 1}, got {step}")
