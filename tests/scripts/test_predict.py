@@ -169,7 +169,7 @@ def test_what_is_no_checkpoint_or_no_input_is_said_in_one_sentence(checkpoint, i
         (tmp_path / "resnet", inputs, "is no checkpoint of this package: model_type 'resnet'"),
         (tmp_path / "empty", inputs, "holds no config.json"),
         (checkpoint, tmp_path / "empty", "holds no videos"),
-        (checkpoint, tmp_path / "absent", "there is no input"),
+        (checkpoint, tmp_path / "absent.mp4", "absent.mp4; name a file, or a folder of them"),
         (checkpoint, tmp_path / "text.txt", "is neither a video nor a feature file"),
     ):
         status, _, err = predict("--model", model, "--input", source)

@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_inputs_as_outputs(
         [arguments.output_dir], [arguments.input, arguments.model, *named_inputs(arguments, WORK)]
     )
+    if not arguments.input.exists():
+        raise FileNotFoundError(f"there is no input {arguments.input}; name a file, or a folder of them")
     quiet_libraries()
     if arguments.method is None:
         task = task_of_checkpoint(arguments.model, WORK)
