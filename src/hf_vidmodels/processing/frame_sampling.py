@@ -69,7 +69,10 @@ class FrameSampling:
         if self.strategy == "charades":
             return clipped_views(video_length, self.num_frames, self.sampling_rate, num_views)
         if num_views > 1:
-            raise ValueError(f"segments cover the whole video, and give one view in time, but {num_views} were asked")
+            raise ValueError(
+                f"segments cover the whole video, and give one view in time, but {num_views} were asked; leave "
+                "num_views at 1, or choose another sampling_strategy"
+            )
         return segment_frames(video_length, self.num_frames)[None]
 
     def random_clip(self, video_length: int, video_fps: float, generator: np.random.Generator) -> np.ndarray:
