@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import ResNetForImageClassification
 
-from hf_vidmodels import L2CafForObjectLocalization, L2CafImageProcessor
+from hf_vidmodels import GtaConfig, L2CafForObjectLocalization, L2CafImageProcessor
 from method_examples import l2_caf_config
 
 
@@ -67,6 +67,14 @@ def test_any_classifier_is_shown_for_chosen_classes(predict, pictures, tmp_path)
     )
     status, _, error = predict(*arguments, "--classes", "5000")
     assert status == 2 and "error: the network has no class 5000; its classes are 0 to " in error
+
+
+def test_a_network_that_is_no_classifier_is_named_by_its_kind(predict, pictures, tmp_path):
+    GtaConfig.from_preset("tiny-gta").save_pretrained(tmp_path / "gta")
+    status, _, error = predict("--method", "l2_caf", "--model", tmp_path / "gta", "--input", pictures)
+    assert status == 2
+    assert "gta is a gta_video, which transformers opens as no image classifier; name a classifier" in error
+    assert "Unrecognized configuration class" not in error
 
 
 def test_what_is_no_picture_is_named(predict, pictures, checkpoint):

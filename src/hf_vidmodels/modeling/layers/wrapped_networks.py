@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForImageClassification,
@@ -52,11 +53,26 @@ def build_network(config: L2CafConfig) -> nn.Module:
 
 
 def load_network(model_or_id: nn.Module | str) -> tuple[nn.Module, dict[str, Any]]:
-    """Give a network and what `L2CafConfig` has to know of it."""
+    """Give a network and what `L2CafConfig` has to know of it.
+
+    Raises:
+        OSError: when an id or folder cannot be loaded.
+        ValueError: when it holds no image classifier, or not all of one.
+    """
     if not isinstance(model_or_id, nn.Module):
-        network, info = AutoModelForImageClassification.from_pretrained(
-            model_or_id, output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        try:
+            network, info = AutoModelForImageClassification.from_pretrained(
+                model_or_id, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        except ValueError as error:
+            if not str(error).startswith("Unrecognized configuration class"):
+                raise
+            # transformers lists the configurations of all classifiers that it knows.
+            kind = AutoConfig.from_pretrained(model_or_id).model_type
+            raise ValueError(
+                f"{model_or_id} is a {kind}, which transformers opens as no image classifier; name a classifier, or "
+                "open the network yourself and give it to L2CafForObjectLocalization.from_network"
+            ) from None
         refuse_random_weights(lacking_weights(info), model_or_id)
         return network, {**_described(network), **_preprocessing(model_or_id)}
     return model_or_id, _described(model_or_id)
