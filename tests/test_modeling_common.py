@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import fields
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -43,6 +44,18 @@ def test_logits_have_the_documented_shape_and_come_as_tuple_too(model, example):
     assert output.logits.shape == example.logits_shape
     assert list(output)[0] == "loss"
     torch.testing.assert_close(as_tuple[0], output.loss)
+
+
+def test_the_configuration_says_what_else_is_given(model, example):
+    batch = {key: value for key, value in example.batch().items() if "labels" not in key}
+    model.eval()
+    model.config.return_dict = False
+    assert isinstance(model(**batch), tuple)
+    assert not isinstance(model(**batch, return_dict=True), tuple)
+    if "output_hidden_states" in signature(model.forward).parameters:
+        model.config.output_hidden_states = True
+        assert model(**batch, return_dict=True).hidden_states is not None
+        assert model(**batch, return_dict=True, output_hidden_states=False).hidden_states is None
 
 
 def test_pixels_that_no_processor_has_seen_are_refused(model, example, method):

@@ -376,3 +376,12 @@ def test_logits_that_are_no_numbers_stop_the_labelling(crops):
     nn.init.constant_(model.teacher.instance_head.fc2.bias, float("nan"))
     with pytest.raises(ValueError, match="the logits of crop 0 of this batch are not finite; use float32 or bfloat16"):
         model.mask_probabilities(**crops)
+
+
+def test_masks_are_found_whatever_the_configuration_says_of_tuples():
+    torch.manual_seed(0)
+    model = MalForMaskLabeling(mal_config()).eval()
+    batch = {key: value for key, value in mal_batch().items() if key in ("pixel_values", "boxes")}
+    expected = model.mask_probabilities(**batch, flip=True)
+    model.config.return_dict = False
+    torch.testing.assert_close(model.mask_probabilities(**batch, flip=True), expected)

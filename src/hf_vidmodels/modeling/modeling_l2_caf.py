@@ -148,14 +148,14 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
         return model
 
     def forward(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, return_dict: bool = True
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, return_dict: bool | None = None
     ) -> L2CafOutput | tuple[torch.Tensor, ...]:
         """Give the wrapped network's own answer.
 
         Args:
             pixel_values: (B, 3, H, W), of videos (B, T, 3, H, W).
             labels: for the loss of a classifier, see `classification_loss`.
-            return_dict: whether to give an `L2CafOutput` instead of a tuple.
+            return_dict: `False` for a tuple; None = as the configuration says.
 
         Raises:
             ValueError: a label is none of the classes.
@@ -166,7 +166,7 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
         else:
             loss = None if labels is None else classification_loss(answer, labels, multi_label=self.is_multi_label)
             output = L2CafOutput(loss=loss, logits=answer)
-        return output if return_dict else output.to_tuple()
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def filter_layer(self, pixel_values: torch.Tensor) -> str:
         """Give the name of the layer that is filtered, found on `pixel_values` when the configuration names none.

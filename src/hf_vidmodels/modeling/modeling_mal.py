@@ -244,9 +244,9 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         loss_step: int | None = None,
         epoch: int | None = None,
         network: str | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-        return_dict: bool = True,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
     ) -> MalOutput | tuple[torch.Tensor, ...]:
         """Give the mask logits of crops, and with `box_mask` the losses of a training step.
@@ -264,7 +264,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
                 and `config.inference_network` without.
             output_hidden_states: also give the tokens of every block.
             output_attentions: also give attentions, which needs attention implementation `"eager"`.
-            return_dict: whether to give a `MalOutput` instead of a tuple.
+            return_dict: `False` for a tuple. What is None of these three is as the configuration says.
 
         Raises:
             ValueError: for crops that are not square or do not divide into patches, boxes that are missing, of
@@ -280,7 +280,13 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         if box_mask is not None and network not in (None, "student"):
             raise ValueError(f"a loss is for the student, leave out box_mask to ask network {network!r}")
         network = self._checked_network("student" if box_mask is not None else network)
-        options = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        config = self.config
+        options = {
+            "output_hidden_states": config.output_hidden_states
+            if output_hidden_states is None
+            else output_hidden_states,
+            "output_attentions": config.output_attentions if output_attentions is None else output_attentions,
+        }
         logits, teacher_logits, encoded = None, None, None
         if network in ("student", "mixed"):
             logits, encoded = self.student(pixel_values, areas, **options)
@@ -304,7 +310,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
             attentions=encoded.attentions,
             **losses,
         )
-        return output if return_dict else output.to_tuple()
+        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     @torch.no_grad()
     def update_teacher(self) -> None:
@@ -370,9 +376,9 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         for scale in scales:
             side = max(round(size * scale / patch), 1) * patch
             crops = pixel_values if side == size else resize(pixel_values, [side, side], antialias=True)
-            views = [self(crops, boxes, network=network).logits]
+            views = [self(crops, boxes, network=network, return_dict=True).logits]
             if flip:
-                views.append(self(crops.flip(-1), boxes, network=network).logits.flip(-1))
+                views.append(self(crops.flip(-1), boxes, network=network, return_dict=True).logits.flip(-1))
             logits += [resize(view.float(), [size, size]) for view in views]
         self.train(was_training)
         mean = torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
