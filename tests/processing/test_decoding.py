@@ -348,24 +348,32 @@ def test_a_long_still_of_another_container_is_no_jump(folder):
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_a_frame_of_a_damaged_stream_is_what_decoding_everything_gives_or_a_sentence(tmp_path, codec):
     pixels = np.clip(moving_square(40).astype(int) + np.random.default_rng(0).integers(0, 60, (40, 48, 64, 3)), 0, 255)
-    whole = mux(tmp_path / "whole.mp4", pixels.astype(np.uint8), range(0, 1600, 40), codec=codec, options={"g": "12"})
+    # With several threads x264 gives other bytes each time.
+    options = {"g": "12", "threads": "1"}
+    whole = mux(tmp_path / "whole.mp4", pixels.astype(np.uint8), range(0, 1600, 40), codec=codec, options=options)
     content, compared = whole.read_bytes(), 0
-    for seed in range(6):
+    for seed in (*range(8), 18, 83):
         random = np.random.default_rng(seed)
         damaged = bytearray(content)
-        for start in random.integers(len(content) // 6, len(content) * 5 // 6, 3):
+        # Behind it lies the head of the file, with how frames are turned.
+        for start in random.integers(len(content) // 6, len(content) * 2 // 3, 3):
             damaged[start : start + 20] = random.integers(0, 256, 20, dtype=np.uint8).tobytes()
         (tmp_path / "damaged.mp4").write_bytes(damaged)
         with av.open(str(tmp_path / "damaged.mp4")) as container:
             container.streams.video[0].codec_context.thread_count = 1
-            everything = []
+            times = sorted(packet.pts for packet in container.demux(video=0) if packet.size)
+            container.seek(0)
+            everything = {}
             with contextlib.suppress(av.error.FFmpegError):
-                everything.extend(frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
-        for index in range(5, len(everything), 9):
-            with contextlib.suppress(UnreadableVideoError):
-                np.testing.assert_array_equal(decode_frames(tmp_path / "damaged.mp4", [index])[0], everything[index])
-                compared += 1
-    assert compared > 10
+                for frame in container.decode(video=0):
+                    everything.setdefault(frame.pts, frame.to_ndarray(format="rgb24"))
+        for index in range(5, len(times), 3):
+            if times[index] in everything:
+                with contextlib.suppress(UnreadableVideoError):
+                    found = decode_frames(tmp_path / "damaged.mp4", [index])[0]
+                    np.testing.assert_array_equal(found, everything[times[index]])
+                    compared += 1
+    assert compared > 50
 
 
 def test_an_animated_webp_gives_its_frames_or_is_named_as_such(tmp_path):

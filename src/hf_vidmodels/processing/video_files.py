@@ -7,6 +7,7 @@ on. All with one thread, as data loaders bring their own processes. `benchmarks/
 """
 
 import io
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
@@ -137,12 +138,19 @@ class VideoFile:
         return start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and bool(start[20] & 2)
 
     def _decode_by_counting(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        """Decode everything from the start up to the last wanted frame."""
+        """Decode everything from the start up to the last wanted frame; end before one for which nothing comes."""
         with self._open() as (container, stream):
             to_pixels = _PixelConverter(self.name)
             number = position = 0
             for packet in container.demux(stream):
                 for frame in _decode_packet(stream, packet):
+                    listed = self.packets.frame_at(frame.pts) if self.packets.seekable else None
+                    # Of damaged packets frames come too late or not at all; those behind keep their numbers.
+                    if listed is not None and listed < number:
+                        continue
+                    number = number if listed is None else listed
+                    if number > wanted[position]:
+                        return
                     if number == wanted[position]:
                         yield to_pixels(frame)
                         position += 1
@@ -217,24 +225,34 @@ class _RunDecoder:
         """Yield the frames that are wanted of a run.
 
         Raises:
-            _OutOfStepError: packets or frames come otherwise than they were listed.
+            _OutOfStepError: packets or frames come otherwise than they were listed, or one is damaged.
             _DamagedError: a packet cannot be decoded.
         """
         last, position = run.first_frame - 1, 0
+        stored = self._listed.coded_timestamps[run.start : run.end + 1]
+        # A B-frame leans on one that is shown later, of which only then is known that it is whole.
+        leans_up_to = dict(zip(stored.tolist(), np.maximum.accumulate(stored).tolist(), strict=True))
+        held: deque[av.VideoFrame] = deque()
         for frame in self._decoded(run):
             # Pictures shown before the key frame but stored behind it lean on a group that was left out.
             if frame.pts is not None and frame.pts < self._listed.timestamps[run.first_frame]:
                 continue
             number = self._listed.frame_at(frame.pts)
-            if frame.is_corrupt or number is None or not last < number <= run.frames[position]:
+            if frame.is_corrupt or number is None or number <= last:
                 raise _OutOfStepError
             last = number
-            if number == run.frames[position]:
-                yield frame
+            if position < len(run.frames) and number >= run.frames[position]:
+                if number > run.frames[position]:
+                    raise _OutOfStepError
+                held.append(frame)
                 position += 1
-                if position == len(run.frames):
-                    return
-        raise _OutOfStepError
+            while held and leans_up_to[held[0].pts] <= frame.pts:
+                yield held.popleft()
+            if position == len(run.frames) and not held:
+                return
+        if position < len(run.frames):
+            raise _OutOfStepError
+        yield from held
 
     def _decoded(self, run: PacketRun) -> Iterator["av.VideoFrame"]:
         context = self._stream.codec_context
