@@ -11,15 +11,23 @@ from hf_vidmodels.modeling.ops.classification_loss import classification_loss
 from hf_vidmodels.modeling.ops.part_losses import c3s_loss, cross_layer_loss
 from hf_vidmodels.training.recipes.recipe_cross_x import CrossXArguments, CrossXRecipe
 
-# Of gradients, in parts of the official norm: behind the activations of the trunk, whose kinks float32 passes on one
-# side or the other as a CPU rounds, they differ by up to 0.04 from those of float64, the official ones too.
-BEHIND_KINKS, BEFORE_KINKS = 0.1, 1e-3
 LOSSES = {"ce": "cls", "cross_layer": "kl", "loss": "total"}
 
 
 @pytest.fixture(params=CASES)
 def name(request):
     return request.param
+
+
+def gradient_tolerance(key):
+    """Give how far a gradient may be from the official one, in parts of its norm.
+
+    Behind the activations of the trunk, whose kinks float32 passes on one side or the other as a CPU rounds, they
+    differ by up to 0.04 from those of float64, the official ones too; in the last layers and the parts by 3e-3.
+    """
+    if key.startswith("layer4.") or ".parts." in key:
+        return 1e-2
+    return 0.1 if key.startswith(("conv1.", "layer")) else 1e-3
 
 
 def official_gradients(model):
@@ -119,8 +127,7 @@ def test_the_first_training_step_has_the_official_losses_and_gradients(name, mon
     compared = [key.removeprefix("train.grad.") for key in case.io if key.startswith("train.grad.")]
     assert len(compared) == 10
     for key in compared:
-        tolerance = BEHIND_KINKS if key.startswith(("conv1.", "layer")) else BEFORE_KINKS
-        assert relative_error(gradients[key], case.io[f"train.grad.{key}"]) < tolerance, key
+        assert relative_error(gradients[key], case.io[f"train.grad.{key}"]) < gradient_tolerance(key), key
 
 
 def test_steps_follow_the_official_trace_as_far_as_rounding_lets_them(name, monkeypatch):
@@ -138,7 +145,8 @@ def test_steps_follow_the_official_trace_as_far_as_rounding_lets_them(name, monk
     assert trace[0] == pytest.approx(expected[0], rel=1e-5)
     # One part in ten million more of light in the pictures moves the third loss by a tenth, and in float64 the second
     # is 4 % from the official one, the third 17 %.
-    assert trace[1:] == pytest.approx(expected[1:], rel=0.25)
+    assert trace[1] == pytest.approx(expected[1], rel=0.05)
+    assert trace[2] == pytest.approx(expected[2], rel=0.25)
 
 
 @pytest.mark.parametrize("backbone_type", ["resnet", "senet"])
