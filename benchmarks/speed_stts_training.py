@@ -5,10 +5,10 @@
 Both forms have the same weights and see the same clips of 16 x 224 x 224, dropout and noise. The official form is
 rebuilt here (parts that cost little are ours): it lays channels before frames, pools with the heads in the batch,
 writes out attention and the one-hot tensor of the relaxed choice, projects every key and value, also of tokens that
-strides jump over, and every patch of the last block, has PyTorch's gradients of depthwise convolutions
-and of whole MLPs, and takes AdamW one operation after the other. A step is a forward and backward pass with the cross
-entropy of one class, and AdamW. Times are the process's own; the share is of the best matrix product of the run. The
-command fails when a step of ours takes more than 0.75 of the official form's time.
+strides jump over, and every patch of the last block, has PyTorch's gradients of depthwise convolutions and of whole
+MLPs, and takes AdamW one operation after the other. A step is a forward and backward pass with the cross entropy of
+one class, and AdamW. Times are the process's own; the share is of the best matrix product of the run. The command
+fails when a step of ours takes more than 0.75 of the official form's time.
 """
 
 import copy

@@ -19,10 +19,11 @@ def find_pictures(path: Path) -> dict[str, Path]:
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             raise ValueError(f"{path} is no picture (known: {', '.join(sorted(PICTURE_SUFFIXES))})")
         return {path.name: path}
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+    everything = sorted(path.rglob("*"))
+    files = [file for file in everything if file.suffix.lower() in PICTURE_SUFFIXES]
     if not files:
         raise FileNotFoundError(f"there is no picture in {path} (known: {', '.join(sorted(PICTURE_SUFFIXES))})")
-    unread = Counter(file.suffix.lower() for file in path.rglob("*"))
+    unread = Counter(file.suffix.lower() for file in everything)
     kinds = [f"{unread[suffix]} {suffix}" for suffix in sorted(UNREAD_PICTURE_SUFFIXES & unread.keys())]
     if kinds and PartialState().is_main_process:
         print(f"passing over pictures of kinds that are not read: {', '.join(kinds)}")

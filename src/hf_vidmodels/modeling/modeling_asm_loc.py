@@ -256,8 +256,7 @@ class AsmLocForTemporalActionLocalization(VidModelsPreTrainedModel):
         output = self.steps[step](input_features, attention_mask, proposal_boxes, num_proposals)
         if labels is not None:
             output = AsmLocOutput(**self._losses(output, labels, pseudo_labels, attention_mask), **output)
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     @torch.inference_mode()
     def localize(

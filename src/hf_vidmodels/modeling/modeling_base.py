@@ -40,6 +40,10 @@ class VidModelsPreTrainedModel(PreTrainedModel):
         """Whether a classifier's classes are independent, so that an example may have several."""
         return self.config.problem_type == "multi_label_classification"
 
+    def _asked_for(self, name: str, argument: bool | None) -> bool:
+        """Give an argument of `forward`, or where it is None what the configuration says under its name."""
+        return getattr(self.config, name) if argument is None else argument
+
     def get_input_embeddings(self) -> None:
         """Give None: there is no table of token embeddings, for which quantisation of transformers asks."""
         return None

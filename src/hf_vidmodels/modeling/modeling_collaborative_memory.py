@@ -177,7 +177,6 @@ class CollaborativeMemoryForVideoClassification(CollaborativeMemoryPreTrainedMod
         Raises:
             ValueError: for clips, masks or labels that do not fit, and for a video without clips.
         """
-        config = self.config
         features = self.clip_features(pixel_values)
         mask = check_clip_mask(clip_mask, features.shape[:2])
         gates, memory, plain = None, None, None
@@ -198,7 +197,7 @@ class CollaborativeMemoryForVideoClassification(CollaborativeMemoryPreTrainedMod
             gates=gates,
             memory=None if memory is None else tuple(memory),
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def _aggregate(self, clip_logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         if self.config.clip_aggregation == "max":
@@ -273,7 +272,7 @@ class CollaborativeMemoryForActionDetection(CollaborativeMemoryPreTrainedModel):
             # A mean over no boxes would be no number.
             loss = classification_loss(logits, labels, multi_label=True) if len(boxes) else logits.float().sum()
         output = CollaborativeMemoryDetectorOutput(loss=loss, logits=logits, roi_features=found, gates=gates)
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def _answer(
         self, features: torch.Tensor, boxes: torch.Tensor, center: int, mask: torch.Tensor | None

@@ -158,15 +158,15 @@ class CrossXForImageClassification(VidModelsPreTrainedModel):
         output["logits"] = torch.stack([output[f"{head}_logits"] for head in features]).sum(0)
         if labels is not None:
             self._learn(output, features, labels)
-        if self.config.output_part_features if output_part_features is None else output_part_features:
+        if self._asked_for("output_part_features", output_part_features):
             for head, values in features.items():
                 output[f"{head}_features"] = values
-        if self.config.output_part_maps if output_part_maps is None else output_part_maps:
+        if self._asked_for("output_part_maps", output_part_maps):
             for name, parts in maps.items():
                 output[f"{name}_maps"] = torch.stack(parts, 1)
         # A field that was None before comes last in an output; as a tuple it is in the order of the fields.
         output = CrossXOutput(**output)
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def head_probabilities(self, output: CrossXOutput) -> dict[str, torch.Tensor]:
         """Give what each head says alone, as float32 probabilities (B, num_labels) by name; none where there is one.

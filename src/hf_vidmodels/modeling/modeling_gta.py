@@ -89,7 +89,7 @@ class GtaForVideoClassification(VideoResNetPreTrainedModel):
                 not made for.
         """
         config = self.config
-        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wants_states = self._asked_for("output_hidden_states", output_hidden_states)
         shares: list[torch.Tensor] = []
         watched = [self._watch(attention, shares) for attention in self.attentions.values() if output_regions]
         filters = {seam: self.attentions[seam_name(seam)] for seam in config.attention_seams}
@@ -107,7 +107,7 @@ class GtaForVideoClassification(VideoResNetPreTrainedModel):
             hidden_states=features.hidden_states,
             region_shares=tuple(shares) if output_regions else None,
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def temporal_matrices(self, branch: str = "pixel") -> dict[Seam, torch.Tensor]:
         """Give the learned matrices as they are applied, for drawing.

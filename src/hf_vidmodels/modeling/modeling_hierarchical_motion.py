@@ -270,7 +270,6 @@ class HierarchicalMotionForPreTraining(HierarchicalMotionPreTrainedModel):
         Raises:
             ValueError: for anything but clips, too few frames, or a batch without negatives.
         """
-        config = self.config
         levels = self.learning_levels
         motion = self.motion_features(pixel_values)
         found = [self.level_loss(level, motion, pixel_values) for level in levels]
@@ -286,7 +285,7 @@ class HierarchicalMotionForPreTraining(HierarchicalMotionPreTrainedModel):
             last_hidden_state=motion[-1],
             displacement=displacement,
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def motion_features(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Give the features of every level up to the highest that learns (B, D, T, H, W), and run no more."""
@@ -379,7 +378,7 @@ class HierarchicalMotionForVideoClassification(HierarchicalMotionPreTrainedModel
             level_losses=None if level_losses is None else level_losses.detach(),
             motion_features=tuple(motion),
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def _fuse(self, level: int, motion: list[torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
         """Give what reads a map, keeps its motion features and adds them to it."""

@@ -166,7 +166,7 @@ class L2CafForObjectLocalization(VidModelsPreTrainedModel):
         else:
             loss = None if labels is None else classification_loss(answer, labels, multi_label=self.is_multi_label)
             output = L2CafOutput(loss=loss, logits=answer)
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def filter_layer(self, pixel_values: torch.Tensor) -> str:
         """Give the name of the layer that is filtered, found on `pixel_values` when the configuration names none.

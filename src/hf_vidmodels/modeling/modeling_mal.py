@@ -280,12 +280,9 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
         if box_mask is not None and network not in (None, "student"):
             raise ValueError(f"a loss is for the student, leave out box_mask to ask network {network!r}")
         network = self._checked_network("student" if box_mask is not None else network)
-        config = self.config
         options = {
-            "output_hidden_states": config.output_hidden_states
-            if output_hidden_states is None
-            else output_hidden_states,
-            "output_attentions": config.output_attentions if output_attentions is None else output_attentions,
+            "output_hidden_states": self._asked_for("output_hidden_states", output_hidden_states),
+            "output_attentions": self._asked_for("output_attentions", output_attentions),
         }
         logits, teacher_logits, encoded = None, None, None
         if network in ("student", "mixed"):
@@ -310,7 +307,7 @@ class MalForMaskLabeling(VidModelsPreTrainedModel):
             attentions=encoded.attentions,
             **losses,
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     @torch.no_grad()
     def update_teacher(self) -> None:

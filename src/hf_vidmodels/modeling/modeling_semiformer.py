@@ -195,8 +195,8 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
             ValueError: for pictures, views or labels that do not fit, and when attentions are asked of an
                 implementation that never computes them.
         """
-        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        wants_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        wants_states = self._asked_for("output_hidden_states", output_hidden_states)
+        wants_attentions = self._asked_for("output_attentions", output_attentions)
         if wants_attentions and self.config._attn_implementation != "eager":
             raise ValueError(
                 f"attention {self.config._attn_implementation!r} computes no probabilities to give; call "
@@ -226,7 +226,7 @@ class SemiformerForImageClassification(VidModelsPreTrainedModel):
                 self._compare_views(output, strong, weak)
         # A field that was None before comes last in an output; as a tuple it is in the order of the fields.
         output = SemiformerOutput(**output)
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def head_probabilities(self, output: SemiformerOutput) -> dict[str, torch.Tensor]:
         """Give what each head says alone, and both together, as float32 probabilities (B, num_labels) by name.

@@ -171,7 +171,7 @@ class StepForActionDetection(StepPreTrainedModel):
                 generator = torch.Generator(pixel_values.device).manual_seed(0)
             losses = cascade_losses(self.heads, features, tubes, mask, labels, box_labels, generator)
         output = StepOutput(**losses, **_arranged(predictions, len(pixel_values)), proposal_mask=mask)
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     def detect_actions(
         self,

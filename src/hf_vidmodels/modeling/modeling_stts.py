@@ -150,9 +150,6 @@ class SttsForVideoClassification(VideoTransformer):
         )
         return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
-    def _asked_for(self, name: str, argument: bool | None) -> bool:
-        return getattr(self.config, name) if argument is None else argument
-
     def _token_filters(self, selection: SelectionPass) -> dict[int, TokenFilter]:
         """Give per layer what is called on its tokens; before one layer time is selected first."""
         filters: dict[int, TokenFilter] = {}

@@ -69,7 +69,7 @@ class VideoResNetForVideoClassification(VideoResNetPreTrainedModel):
         Raises:
             ValueError: for clips or labels that do not fit.
         """
-        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wants_states = self._asked_for("output_hidden_states", output_hidden_states)
         features = self.backbone(pixel_values, pixel_values_slow, output_hidden_states=wants_states)
         logits = self.head(features.feature_maps)
         config = self.config
@@ -81,7 +81,7 @@ class VideoResNetForVideoClassification(VideoResNetPreTrainedModel):
             hidden_states=features.hidden_states,
             fast_hidden_states=features.fast_hidden_states,
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
 
 @dataclass
@@ -144,7 +144,7 @@ class VideoResNetForActionDetection(VideoResNetPreTrainedModel):
             logits=logits,
             roi_features=features,
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if self._asked_for("return_dict", return_dict) else output.to_tuple()
 
     @torch.no_grad()
     def detect_actions(

@@ -7,6 +7,7 @@ on. All with one thread, as data loaders bring their own processes. `benchmarks/
 """
 
 import io
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -238,12 +239,11 @@ class _RunDecoder:
             if frame.pts is not None and frame.pts < self._listed.timestamps[run.first_frame]:
                 continue
             number = self._listed.frame_at(frame.pts)
-            if frame.is_corrupt or number is None or number <= last:
+            awaited = run.frames[position] if position < len(run.frames) else math.inf
+            if frame.is_corrupt or number is None or not last < number <= awaited:
                 raise _OutOfStepError
             last = number
-            if position < len(run.frames) and number >= run.frames[position]:
-                if number > run.frames[position]:
-                    raise _OutOfStepError
+            if number == awaited:
                 held.append(frame)
                 position += 1
             while held and leans_up_to[held[0].pts] <= frame.pts:

@@ -17,7 +17,11 @@ FAR_LONGER = 2.5
 
 
 def find_feature_problems(
-    dataset: "Dataset", expected_width: int | None = None, *, read_values: bool = True
+    dataset: "Dataset",
+    expected_width: int | None = None,
+    *,
+    read_values: bool = True,
+    show_progress: bool = True,
 ) -> list[Problem]:
     """Open the features of every video of a split for temporal localisation, one at a time.
 
@@ -25,12 +29,14 @@ def find_feature_problems(
         dataset: a split with the column `features`; gives no problems without it.
         expected_width: feature size C that the model wants; None = that of the first video that can be read.
         read_values: read all values to find NaN and infinity; False reads the headers of `.npy` and `.h5` files only.
+        show_progress: show how far it is where it takes a while.
     """
     if "features" not in dataset.features:
         return []
     errors, mismatches = [], []
     far_longer = []
-    for row in tqdm(dataset, "features", unit="video", leave=False, delay=SECONDS_BEFORE_A_BAR):
+    bar = {"leave": False, "delay": SECONDS_BEFORE_A_BAR, "disable": not show_progress}
+    for row in tqdm(dataset, "features", unit="video", **bar):
         try:
             length, width = _measure(row["features"], expected_width, read_values)
         except (ValueError, OSError) as error:

@@ -225,8 +225,6 @@ class MvitAttention(nn.Module):
     def __init__(self, config: MvitConfig, plan: MvitBlockPlan) -> None:
         super().__init__()
         self.num_heads = plan.num_heads
-        self.has_class_token = config.use_cls_token
-        self.key_value_pooling = plan.key_value_pooling
         # Three layers instead of one: each result is pooled and gone before the next fills as much memory.
         self.query = nn.Linear(plan.width, plan.width, bias=config.qkv_bias)
         self.key = nn.Linear(plan.width, plan.width, bias=config.qkv_bias)
@@ -251,11 +249,8 @@ class MvitAttention(nn.Module):
         """
         asking = hidden_states[:, :1] if class_token_only else hidden_states
         asked, asked_grid, stride = hidden_states, grid, None
-        pooling = self.key_value_pooling
-        if pooling is not None and jumps_over_tokens(pooling.kernel, pooling.stride):
-            asked, asked_grid, stride = covered_tokens(
-                hidden_states, grid, pooling.kernel, pooling.stride, self.has_class_token
-            )
+        if self.key_pooling is not None:
+            asked, asked_grid, stride = self.key_pooling.covered(hidden_states, grid)
         mixed, weights = attend(
             self._heads(self.query(asking), grid, self.query_pooling),
             self._heads(self.key(asked), asked_grid, self.key_pooling, stride),
@@ -293,11 +288,15 @@ class HeadPooling(nn.Module):
             )
             self.norm = nn.LayerNorm(head_size, eps=config.pool_norm_eps)
 
-    def forward(self, tokens: torch.Tensor, grid: Grid, stride: Grid | None = None) -> torch.Tensor:
-        """Map (B, N, heads, d) tokens on `grid` to (B, N', heads, d).
+    def covered(self, tokens: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, Grid, Grid]:
+        """Leave out those of (B, N, C) that the pooling jumps over; also give grid and stride of the others."""
+        kernel, stride = self.pooling.kernel, self.pooling.stride
+        if not jumps_over_tokens(kernel, stride):
+            return tokens, grid, stride
+        return covered_tokens(tokens, grid, kernel, stride, self.has_class_token)
 
-        `stride` is that of tokens of which some were left out (`covered_tokens`); by default the pooling's.
-        """
+    def forward(self, tokens: torch.Tensor, grid: Grid, stride: Grid | None = None) -> torch.Tensor:
+        """Map (B, N, heads, d) tokens on `grid` to (B, N', heads, d), with the stride of `covered` or its own."""
         pool_maps = partial(self._pool_maps, stride=stride or self.pooling.stride)
         pooled = pool_tokens(tokens.flatten(2), grid, self.has_class_token, pool_maps)
         pooled = pooled.unflatten(2, tokens.shape[2:])

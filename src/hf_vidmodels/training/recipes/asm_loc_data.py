@@ -73,7 +73,7 @@ def load_asm_loc_data(args: AsmLocArguments, device: torch.device, show_progress
             "to do: leave it out (--feature_extractor none)"
         )
     used = {name: corpus[name] for name in (TRAIN_SPLIT, eval_split, "validation") if name in corpus}
-    _refuse_bad_features(used)
+    _refuse_bad_features(used, show_progress)
     tables = {name: VideoTable.from_corpus(split) for name, split in used.items()}
     train, evaluation = tables[TRAIN_SPLIT], tables.get(eval_split)
     if evaluation is not None and args.eval_strategy != "no" and not evaluation.has_segments:
@@ -122,10 +122,11 @@ def _make_extractor(args: AsmLocArguments, device: torch.device) -> SnippetFeatu
     return SnippetFeatureExtractor.from_dict(settings, device=device)
 
 
-def _refuse_bad_features(splits: "dict[str, Any]") -> None:
+def _refuse_bad_features(splits: "dict[str, Any]", show_progress: bool) -> None:
     width, sentences = None, []
     for split in splits.values():
-        errors = [problem for problem in find_feature_problems(split, width) if problem.severity == "error"]
+        problems = find_feature_problems(split, width, show_progress=show_progress)
+        errors = [problem for problem in problems if problem.severity == "error"]
         sentences += [problem.sentence for problem in errors]
         if not errors:
             width = VideoTable.from_corpus(split).load(0).shape[1]
